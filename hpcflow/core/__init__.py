@@ -1,0 +1,1 @@
+"""Vocabulary and pure decisions: no files, no network, no Dask."""

@@ -1,0 +1,60 @@
+"""What can go wrong before, around and beneath tasks.
+
+A task's own failure is never one of these in the driver: it is an outcome
+(`hpcflow.core.task.Failed`), and raises `TaskError` only where `outcome.result()` asks for it.
+
+    HpcflowError
+    ├── RequestError (ValueError)   what was asked cannot be done; nothing was started
+    ├── JournalError (OSError)      the run directory cannot be read, written or trusted
+    └── FarmError (RuntimeError)    the farm's own processes failed
+        └── TaskError               raised by `outcome.result()` of a task that did not succeed
+
+Every message has one form: `cannot <what was asked>: <the rule that failed>. <what to change>.`
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HpcflowError(Exception):
+    """Base of every error that hpcflow raises on purpose."""
+
+
+class RequestError(HpcflowError, ValueError):
+    """The request cannot be met as it was put; nothing was started or overwritten."""
+
+
+class JournalError(HpcflowError, OSError):
+    """The durable record of a run cannot be read, written or trusted."""
+
+
+class FarmError(HpcflowError, RuntimeError):
+    """The farm itself (scheduler, workers, slots) failed, not a task."""
+
+
+class TaskError(FarmError):
+    """A task did not succeed and its result was asked for."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?`-style help for a misspelt name, or the list of known names.
+
+    Parameters
+    ----------
+    name
+        What was written.
+    known
+        What could have been written.
+
+    Examples
+    --------
+    >>> nearest("timestep", ["timestep_fs", "temperature_k"])
+    "did you mean 'timestep_fs'?"
+    >>> nearest("zzz", ["b", "a"])
+    'known: a, b'
+    """
+    candidates = sorted(known)
+    close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(candidates)}"

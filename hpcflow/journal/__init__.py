@@ -1,0 +1,1 @@
+"""The durable record of a run: one writer, any number of readers that never lock."""

@@ -1,0 +1,81 @@
+"""Read a journal: a live one, a dead one, or a copy. Never locks, never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hpcflow.core.event import AnyEvent
+from hpcflow.errors import JournalError
+from hpcflow.journal.format import decode_line
+
+
+class JournalReader:
+    """Follow a journal from its beginning; each `poll` continues where the last one stopped.
+
+    A torn last line is left for the next poll: the writer may be in the middle of it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        """Bytes read so far: the end of the last whole line."""
+        self._lines = 0
+
+    def poll(self) -> Iterator[AnyEvent]:
+        """Yield the events that are whole by now.
+
+        Raises
+        ------
+        JournalError
+            If the file cannot be read, or a line before the last one is damaged.
+        """
+        return (event for _, event in self.poll_offsets())
+
+    def poll_offsets(self) -> Iterator[tuple[int, AnyEvent]]:
+        """Yield each event with the offset of its line [bytes]."""
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise JournalError(
+                f"cannot read journal {str(self.path)!r}: {error.strerror}. Name a run directory."
+            ) from None
+        with file:
+            file.seek(self.offset)
+            damage: JournalError | None = None
+            for line in file:
+                if damage is not None:
+                    raise damage
+                try:
+                    if not line.endswith(b"\n"):
+                        return
+                    event = decode_line(line)
+                except JournalError as error:
+                    damage = JournalError(
+                        f"cannot read journal {str(self.path)!r}: line {self._lines + 1} is"
+                        f" damaged: {error}. Restore the file from a copy; the lines before are"
+                        " whole."
+                    )
+                    continue
+                start = self.offset
+                self.offset += len(line)
+                self._lines += 1
+                yield start, event
+
+
+def read_event(path: Path, offset: int) -> AnyEvent:
+    """Return the event whose line starts at `offset` [bytes]."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return decode_line(file.readline())
+
+
+def read_journal(path: Path) -> Iterator[AnyEvent]:
+    """Yield every whole event of the journal at `path`, in order.
+
+    Raises
+    ------
+    JournalError
+        If the file cannot be read, or a line before the last one is damaged.
+    """
+    return JournalReader(path).poll()
