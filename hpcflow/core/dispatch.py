@@ -1,0 +1,502 @@
+"""The dispatcher as a state machine: a stimulus in, instructions out.
+
+It decides which tasks go to which slot and what becomes of each attempt. It has no I/O, no clock
+and no threads, so the live farm, the simulation and the tests drive the same code.
+
+Delivery: a task may run more than once; exactly one final instruction (`Settle`, `SettleFailure`)
+comes out for it. Answers to a chunk that the slot no longer holds are stale and ignored.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, assert_never
+
+from hpcflow.core.chunking import Chunker
+from hpcflow.core.task import Cause, ErrorText
+
+LOOKAHEAD = 1
+"""Chunks kept ready in the client for each chunk that a slot may hold."""
+MOST_BYTES = 8 << 20
+"""A chunk takes no further task once its inputs reach this [bytes]."""
+
+
+class Task:
+    """One function applied to one input: what the dispatcher moves around."""
+
+    __slots__ = ("attempt", "created", "key", "losses", "payload", "stage")
+
+    def __init__(self, *, stage: str, key: str, payload: bytes, created: float) -> None:
+        self.stage = stage
+        self.key = key
+        self.payload = payload
+        """The pickled input."""
+        self.created = created
+        self.attempt = 1
+        """The try that is next or under way, from 1."""
+        self.losses = 0
+        """Attempts that ended because the slot vanished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How a stage treats attempts that do not succeed."""
+
+    retries: int = 0
+    """Further attempts after a failed one."""
+    losses: int = 3
+    """Lost attempts after which the task is `Lost`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why one attempt ended without a value. Times are seconds since the epoch."""
+
+    cause: Cause
+    error: ErrorText
+    started: float
+    finished: float
+
+
+# ---- stimuli -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A stage begins."""
+
+    stage: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A stage has further tasks; all belong to it."""
+
+    stage: str
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class Exhaust:
+    """A stage will offer no further tasks."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A stage is given up: what waits is dropped, what runs is killed."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A slot takes tasks from now on."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """A slot is gone with everything on it."""
+
+    slot: str
+    reason: str
+    at: float
+    """When it was noticed [s since the epoch]."""
+    chunk: int | None = None
+    """The chunk that ran, where the worker could tell."""
+    index: int = 0
+    """The task of that chunk that ran."""
+    failure: Failure | None = None
+    """Set where that task is to blame."""
+    on_request: bool = False
+    """The runner was ended by `Kill`: no attempt counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Return:
+    """The next tasks of a chunk ended: columns of equal length, in the chunk's order."""
+
+    slot: str
+    chunk: int
+    values: list[Any]
+    started: list[float]
+    finished: list[float]
+    failures: Mapping[int, Failure] = field(default_factory=dict)
+    """By index into the columns."""
+    stored: Mapping[int, Any] = field(default_factory=dict)
+    """Values that are not plain, by index; opaque here."""
+
+
+Stimulus = Open | Offer | Exhaust | Cancel | Join | Leave | Return
+
+
+# ---- instructions ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tasks of one stage and one attempt number that travel together."""
+
+    number: int
+    stage: str
+    attempt: int
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a chunk to a slot."""
+
+    slot: str
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the slot's runner unless it is done with the chunk. The slot will leave and rejoin."""
+
+    slot: str
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Final: these tasks succeeded, in columns."""
+
+    slot: str
+    chunk: Chunk
+    tasks: list[Task]
+    values: list[Any]
+    started: list[float]
+    finished: list[float]
+    stored: Mapping[int, Any]
+
+
+class Verdict(enum.Enum):
+    """What an attempt without a value means for its task."""
+
+    FAILED = enum.auto()
+    """Final: to blame, and no retries left."""
+    LOST = enum.auto()
+    """Final: its slots vanished too many times."""
+    RETRY = enum.auto()
+    """To blame; tried again."""
+    RELOCATE = enum.auto()
+    """Its slot vanished; runs again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleFailure:
+    """An attempt ended without a value; `attempt` is the one that did."""
+
+    slot: str
+    task: Task
+    attempt: int
+    failure: Failure
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Every task of the stage is settled, and no more will come."""
+
+    stage: str
+
+
+Instruction = Send | Kill | Settle | SettleFailure | Finish
+
+
+# ---- state -------------------------------------------------------------------------------------
+
+
+class _Stage:
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.chunker = Chunker()
+        self.waiting: deque[Task] = deque()
+        self.again: deque[Task] = deque()
+        """Tasks with a history: they travel alone, before the others."""
+        self.out = 0
+        """Tasks on slots."""
+        self.exhausted = False
+
+    @property
+    def ready(self) -> int:
+        return len(self.waiting) + len(self.again)
+
+    @property
+    def finished(self) -> bool:
+        return self.exhausted and not self.ready and not self.out
+
+
+class _Flight:
+    """A chunk on a slot, and how far its answers have come."""
+
+    __slots__ = ("chunk", "done", "work_s")
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self.done = 0
+        self.work_s = 0.0
+
+    @property
+    def left(self) -> list[Task]:
+        return self.chunk.tasks[self.done :]
+
+
+class Dispatch:
+    """Tasks, slots, and who has what."""
+
+    def __init__(self) -> None:
+        self._stages: dict[str, _Stage] = {}
+        self._flights: dict[str, deque[_Flight]] = {}
+        """Chunks on each slot, in the order in which it runs them."""
+        self._load: list[dict[str, None]] = [{}, {}]
+        """Slots that hold 0 and 1 chunks, longest waiting first."""
+        self._numbers = itertools.count(1)
+
+    @property
+    def slots(self) -> int:
+        """Slots that take tasks."""
+        return len(self._flights)
+
+    def in_flight(self, stage: str) -> int:
+        """Return the tasks of `stage` that are offered and not settled."""
+        state = self._stages.get(stage)
+        return 0 if state is None else state.ready + state.out
+
+    def wanted(self, stage: str) -> int:
+        """Return how many more tasks of `stage` would keep every slot fed."""
+        state = self._stages.get(stage)
+        if state is None or state.exhausted:
+            return 0
+        chunks = max(self.slots, 1) * (state.chunker.depth + LOOKAHEAD)
+        return max(0, chunks * state.chunker.size - state.ready - state.out)
+
+    def handle(self, stimulus: Stimulus) -> list[Instruction]:
+        """Take in what happened and return what to do about it, in order."""
+        match stimulus:
+            case Return():
+                done = self._return(stimulus)
+            case Offer(name, tasks):
+                self._stages[name].waiting.extend(tasks)
+                done = []
+            case Open(name, policy):
+                self._stages[name] = _Stage(name, policy)
+                done = []
+            case Exhaust(name):
+                self._stages[name].exhausted = True
+                done = []
+            case Cancel(name):
+                done = self._cancel(name)
+            case Join(slot):
+                self._flights[slot] = deque()
+                self._load[0][slot] = None
+                done = []
+            case Leave():
+                done = self._leave(stimulus)
+            case _:
+                assert_never(stimulus)
+        done.extend(self._fill())
+        done.extend(self._finish())
+        return done
+
+    # -- answers
+
+    def _return(self, answer: Return) -> list[Instruction]:
+        flights = self._flights.get(answer.slot)
+        if not flights or flights[0].chunk.number != answer.chunk:
+            return []
+        flight = flights[0]
+        count = len(answer.values)
+        tasks = flight.chunk.tasks[flight.done : flight.done + count]
+        flight.done += count
+        flight.work_s += answer.finished[-1] - answer.started[0]
+        stage = self._stages.get(flight.chunk.stage)
+        if flight.done == len(flight.chunk.tasks):
+            flights.popleft()
+            self._refile(answer.slot)
+            if stage is not None:
+                stage.chunker.learn(flight.work_s / flight.done, flight.done)
+        if stage is None:
+            return []
+        stage.out -= count
+        if not answer.failures:
+            return [
+                Settle(
+                    slot=answer.slot,
+                    chunk=flight.chunk,
+                    tasks=tasks,
+                    values=answer.values,
+                    started=answer.started,
+                    finished=answer.finished,
+                    stored=answer.stored,
+                )
+            ]
+        return self._settle_mixed(stage, flight.chunk, tasks, answer)
+
+    def _settle_mixed(
+        self, stage: _Stage, chunk: Chunk, tasks: list[Task], answer: Return
+    ) -> list[Instruction]:
+        done: list[Instruction] = []
+        good = [i for i in range(len(tasks)) if i not in answer.failures]
+        if good:
+            done.append(
+                Settle(
+                    slot=answer.slot,
+                    chunk=chunk,
+                    tasks=[tasks[i] for i in good],
+                    values=[answer.values[i] for i in good],
+                    started=[answer.started[i] for i in good],
+                    finished=[answer.finished[i] for i in good],
+                    stored={n: answer.stored[i] for n, i in enumerate(good) if i in answer.stored},
+                )
+            )
+        done.extend(
+            self._blame(stage, answer.slot, tasks[i], answer.failures[i])
+            for i in sorted(answer.failures)
+        )
+        return done
+
+    def _blame(self, stage: _Stage, slot: str, task: Task, failure: Failure) -> SettleFailure:
+        attempt = task.attempt
+        if failure.cause is Cause.SLOT_LOST:
+            task.losses += 1
+            final, verdict = task.losses > stage.policy.losses, Verdict.RELOCATE
+        else:
+            final = attempt - task.losses > stage.policy.retries
+            verdict = Verdict.RETRY
+        if final:
+            verdict = Verdict.LOST if failure.cause is Cause.SLOT_LOST else Verdict.FAILED
+        else:
+            task.attempt += 1
+            stage.again.append(task)
+        return SettleFailure(slot, task, attempt, failure, verdict)
+
+    # -- slots that vanish
+
+    def _leave(self, leave: Leave) -> list[Instruction]:
+        flights = self._flights.pop(leave.slot, None)
+        if flights is None:
+            return []
+        for load in self._load:
+            load.pop(leave.slot, None)
+        done: list[Instruction] = []
+        for position, flight in enumerate(flights):
+            stage = self._stages.get(flight.chunk.stage)
+            if stage is None:
+                continue
+            left = flight.left
+            stage.out -= len(left)
+            blameless = leave.on_request
+            running = None if blameless else self._running(leave, flight, head=position == 0)
+            for task in left:
+                if task is running:
+                    done.append(self._blame(stage, leave.slot, task, _failure(leave)))
+            self._give_back(stage, [task for task in left if task is not running])
+        return done
+
+    def _running(self, leave: Leave, flight: _Flight, *, head: bool) -> Task | None:
+        """Return the task that ran when the slot vanished: known, or else presumed."""
+        if leave.chunk is None:
+            return flight.left[0] if head else None
+        if leave.chunk == flight.chunk.number and leave.index >= flight.done:
+            return flight.chunk.tasks[leave.index]
+        return None
+
+    def _give_back(self, stage: _Stage, tasks: list[Task]) -> None:
+        """Let tasks that never started wait again, ahead of the others."""
+        stage.again.extendleft(task for task in reversed(tasks) if task.attempt > 1)
+        stage.waiting.extendleft(task for task in reversed(tasks) if task.attempt == 1)
+
+    # -- stages that end
+
+    def _cancel(self, name: str) -> list[Instruction]:
+        if self._stages.pop(name, None) is None:
+            return []
+        return [
+            Kill(slot, flight.chunk.number)
+            for slot, flights in self._flights.items()
+            for flight in flights
+            if flight.chunk.stage == name
+        ]
+
+    def _finish(self) -> Iterable[Instruction]:
+        for name in [stage.name for stage in self._stages.values() if stage.finished]:
+            del self._stages[name]
+            yield Finish(name)
+
+    # -- feeding
+
+    def _fill(self) -> Iterable[Instruction]:
+        """Feed the stages by turns, a chunk each, so that none starves another."""
+        while True:
+            for stage in self._stages.values():
+                send = self._feed(stage) if stage.ready else None
+                if send is not None:
+                    break
+            else:
+                return
+            self._stages[stage.name] = self._stages.pop(stage.name)
+            yield send
+
+    def _feed(self, stage: _Stage) -> Send | None:
+        slot = self._least_loaded(stage.chunker.depth)
+        if slot is None:
+            return None
+        flights = self._flights[slot]
+        if flights and not stage.again and self._worth_waiting(stage):
+            return None
+        chunk = self._cut(stage)
+        stage.out += len(chunk.tasks)
+        flights.append(_Flight(chunk))
+        self._refile(slot)
+        return Send(slot, chunk)
+
+    def _worth_waiting(self, stage: _Stage) -> bool:
+        """Whether a slot that has work should wait for a fuller chunk behind it."""
+        return not stage.exhausted and len(stage.waiting) < stage.chunker.size
+
+    def _least_loaded(self, depth: int) -> str | None:
+        for load in self._load[:depth]:
+            if load:
+                return next(iter(load))
+        return None
+
+    def _cut(self, stage: _Stage) -> Chunk:
+        if stage.again:
+            task = stage.again.popleft()
+            return Chunk(next(self._numbers), stage.name, task.attempt, [task])
+        count = stage.chunker.cut(len(stage.waiting), self.slots, exhausted=stage.exhausted)
+        tasks: list[Task] = []
+        size = 0
+        while len(tasks) < count and size < MOST_BYTES:
+            task = stage.waiting.popleft()
+            size += len(task.payload)
+            tasks.append(task)
+        return Chunk(next(self._numbers), stage.name, 1, tasks)
+
+    def _refile(self, slot: str) -> None:
+        """File a slot under the number of chunks that it holds now."""
+        for load in self._load:
+            load.pop(slot, None)
+        held = len(self._flights[slot])
+        if held < len(self._load):
+            self._load[held][slot] = None
+
+
+def _failure(leave: Leave) -> Failure:
+    if leave.failure is not None:
+        return leave.failure
+    message = f"slot {leave.slot} vanished: {leave.reason}"
+    text = ErrorText(type="SlotLost", message=message, traceback="")
+    return Failure(cause=Cause.SLOT_LOST, error=text, started=leave.at, finished=leave.at)
