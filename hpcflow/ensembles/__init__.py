@@ -1,0 +1,1 @@
+"""Ensembles: many tasks of one kind, described by a run configuration."""
