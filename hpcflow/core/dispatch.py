@@ -28,7 +28,7 @@ MOST_BYTES = 8 << 20
 class Task:
     """One function applied to one input: what the dispatcher moves around."""
 
-    __slots__ = ("attempt", "created", "key", "losses", "payload", "stage")
+    __slots__ = ("attempt", "created", "key", "losses", "payload", "stage", "submitted")
 
     def __init__(self, *, stage: str, key: str, payload: bytes, created: float) -> None:
         self.stage = stage
@@ -36,6 +36,8 @@ class Task:
         self.payload = payload
         """The pickled input."""
         self.created = created
+        self.submitted = created
+        """When it was last sent to a slot; kept by whoever sends it."""
         self.attempt = 1
         """The try that is next or under way, from 1."""
         self.losses = 0
@@ -275,12 +277,17 @@ class Dispatch:
         return 0 if state is None else state.ready + state.out
 
     def wanted(self, stage: str) -> int:
-        """Return how many more tasks of `stage` would keep every slot fed."""
+        """Return how many more tasks of `stage` would keep every slot fed.
+
+        It is zero until a quarter of the window is free, so that the source is not woken for every
+        outcome.
+        """
         state = self._stages.get(stage)
         if state is None or state.exhausted:
             return 0
-        chunks = max(self.slots, 1) * (state.chunker.depth + LOOKAHEAD)
-        return max(0, chunks * state.chunker.size - state.ready - state.out)
+        window = max(self.slots, 1) * (state.chunker.depth + LOOKAHEAD) * state.chunker.size
+        room = window - state.ready - state.out
+        return room if 4 * room >= window else 0
 
     def handle(self, stimulus: Stimulus) -> list[Instruction]:
         """Take in what happened and return what to do about it, in order."""

@@ -1,0 +1,143 @@
+"""What a task function can ask while it runs: who it is, where it may write, what was preloaded."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcflow.core.task import task_seed
+from hpcflow.errors import FarmError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerContext:
+    """What all tasks of one runner share."""
+
+    slot: str
+    device: str
+    cores: tuple[int, ...]
+    run_seed: int
+    run_directory: Path | None
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskContext:
+    """The running task, as `current_task` returns it."""
+
+    key: str
+    stage: str
+    attempt: int
+    """Which try this is, from 1."""
+    started: float
+    """When it started [s, monotonic]."""
+    time_limit_s: float | None
+    runner: RunnerContext
+
+    @property
+    def slot(self) -> str:
+        """Name of the slot it runs on."""
+        return self.runner.slot
+
+    @property
+    def device(self) -> str:
+        """What the slot is pinned to: `cpu`, or its GPU."""
+        return self.runner.device
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Logical cores that the slot may use."""
+        return self.runner.cores
+
+    @property
+    def run_directory(self) -> Path | None:
+        """The run directory, or None where the farm keeps no run."""
+        return self.runner.run_directory
+
+    @property
+    def seed(self) -> int:
+        """Random seed of the task [0, 2**63): from run seed, stage and key alone."""
+        return task_seed(self.runner.run_seed, self.stage, self.key)
+
+    @property
+    def directory(self) -> Path:
+        """The task's own work directory, made at the first access.
+
+        `tasks/<stage>/<key>` in the run directory: a further attempt, or a resumed run, finds what
+        the one before left. Without a run it is a temporary one that goes with the farm.
+        """
+        if self.runner.run_directory is None:
+            path = self.runner.scratch / "tasks" / self.stage / self.key
+        else:
+            path = self.runner.run_directory / "tasks" / self.stage / self.key
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def time_left_s(self) -> float | None:
+        """Return the time until the task is killed [s], or None where it has no limit."""
+        if self.time_limit_s is None:
+            return None
+        return self.started + self.time_limit_s - time.monotonic()
+
+
+class _Current:
+    """The runner's one task; set by the runner around every call."""
+
+    runner: RunnerContext | None = None
+    stage = ""
+    keys: list[str]
+    index: int | None = None
+    attempt = 1
+    started = 0.0
+    time_limit_s: float | None = None
+    preloads: dict[str, Any]
+
+    def __init__(self) -> None:
+        self.keys = []
+        self.preloads = {}
+
+
+current = _Current()
+
+
+def current_task() -> TaskContext:
+    """Return the task that calls this.
+
+    Raises
+    ------
+    FarmError
+        Outside a task.
+    """
+    if current.runner is None or current.index is None:
+        raise FarmError(
+            "cannot tell the current task: this code does not run in a task. Call current_task()"
+            " from the function given to map or stream."
+        )
+    return TaskContext(
+        key=current.keys[current.index],
+        stage=current.stage,
+        attempt=current.attempt,
+        started=current.started,
+        time_limit_s=current.time_limit_s,
+        runner=current.runner,
+    )
+
+
+def preloaded(name: str) -> Any:
+    """Return the object that `farm.preload(name, ...)` loaded in this runner.
+
+    Raises
+    ------
+    FarmError
+        If nothing was preloaded under that name, or outside a runner.
+    """
+    try:
+        return current.preloads[name]
+    except KeyError:
+        known = ", ".join(sorted(current.preloads)) or "nothing"
+        raise FarmError(
+            f"cannot find preload {name!r}: this process has {known}. Call"
+            f" farm.preload({name!r}, load) before map or stream."
+        ) from None

@@ -1,0 +1,416 @@
+"""The farm as its users see it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sized
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import dask
+from distributed import Client
+
+from hpcflow.clock import SystemClock
+from hpcflow.core.dispatch import Policy
+from hpcflow.core.event import SessionClosed
+from hpcflow.core.task import check_key
+from hpcflow.errors import FarmError, RequestError
+from hpcflow.farm.cluster import LocalProcesses
+from hpcflow.farm.dispatcher import Broken, Dispatcher, Preload, Statistics, Worker
+from hpcflow.farm.flow import Outcomes, Port, Stream
+from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
+from hpcflow.farm.run import Run, open_run
+from hpcflow.farm.security import load_security
+from hpcflow.farm.stage import Key, Naming, StageRequest
+from hpcflow.farm.transport import Call, Lanes, Report
+from hpcflow.farm.tuning import DASK_SETTINGS
+from hpcflow.farm.wire import Setup
+from hpcflow.journal.directory import RunDirectory
+
+
+class Farm:
+    """Slots that run Python functions, fed by this process.
+
+    Use it as a context manager. Leaving it records what is back, ends every process it started
+    and, where it keeps a run, says in the journal how it ended.
+
+    Examples
+    --------
+    >>> from hpcflow import Farm  # doctest: +SKIP
+    >>> with Farm(slots=2) as farm:  # doctest: +SKIP
+    ...     sorted(outcome.value for outcome in farm.map(abs, [-2, 1]))
+    [1, 2]
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int | None = None,
+        run: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+        workers: int = 1,
+        ensemble: Mapping[str, Any] | None = None,
+        reuse_changed: bool = False,
+    ) -> None:
+        """Start a scheduler and workers on this machine; slots come up while the caller goes on.
+
+        Parameters
+        ----------
+        slots
+            Runners, each for one task at a time; the cores that this process may use if None.
+            The cores are divided among them.
+        run
+            Directory of the run: every outcome is recorded there, and what is recorded already is
+            not run again. None keeps no record.
+        seed
+            Seed of the run, from which every task's seed derives. Drawn when the run begins if
+            None; a resumed run keeps its own.
+        workers
+            Dask worker processes that share the slots.
+        ensemble
+            Description of what the run computes, kept in its `run.toml`. An existing run with
+            another description is refused.
+        reuse_changed
+            Resume although functions or inputs have changed since: what is recorded counts.
+
+        Raises
+        ------
+        RequestError
+            If a value is out of range, the run is another ensemble's, or another process writes it.
+        JournalError
+            If the run directory cannot be read or written.
+        FarmError
+            If the scheduler cannot be started.
+        """
+        self._slots = _count_slots(slots, workers)
+        self._reuse_changed = reuse_changed
+        self._names: set[str] = set()
+        self._functions = itertools.count(1)
+        self._open: weakref.WeakSet[Outcomes | Stream] = weakref.WeakSet()
+        self._closed = False
+        self._run: Run | None = None
+        self._clock = SystemClock()
+        if run is not None:
+            self._run = open_run(
+                RunDirectory(Path(run)),
+                seed=seed,
+                slots=self._slots,
+                ensemble=ensemble,
+                clock=self._clock,
+            )
+            self._directory = self._run.directory
+        else:
+            self._directory = RunDirectory(Path(tempfile.mkdtemp(prefix="hpcflow-")))
+            self._directory.create()
+        self.seed: int = (
+            self._run.seed if self._run else int.from_bytes(os.urandom(6)) if seed is None else seed
+        )
+        """Seed of the run."""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._let_go)
+            self._start(workers, undo)
+            undo.pop_all()
+
+    def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
+        dask.config.set(DASK_SETTINGS)
+        self._dispatcher = Dispatcher(
+            clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
+        )
+        self._processes = LocalProcesses(
+            self._directory, slots=self._slots, workers=workers, broken=self._broken
+        )
+        undo.callback(self._processes.close)
+        self.client = Client(
+            self._processes.wait_for_address(),
+            security=load_security(self._directory.security),
+            set_as_default=False,
+        )
+        """The plain Dask client, usable alongside."""
+        undo.callback(self.client.close)
+        self._dispatcher.start(self._lanes)
+        self.client.subscribe_topic("all", self._scheduler_said)
+        for address in self.client.scheduler_info(n_workers=-1)["workers"]:
+            self._dispatcher.post(Worker(address, up=True))
+
+    def _lanes(self, report: Callable[[Report], None]) -> Lanes:
+        root = self._directory.path.absolute()
+        setup = Setup(
+            sys_path=[str(Path(entry).absolute()) for entry in sys.path],
+            directory=str(Path.cwd()),
+            run_seed=self.seed,
+            run_directory=str(root) if self._run else None,
+            scratch=str(root),
+            logs=str(self._directory.logs.absolute()) if self._run else None,
+        )
+        return Lanes(report, setup=setup, connection=self.client.connection_args)
+
+    def _scheduler_said(self, event: tuple[float, Any]) -> None:
+        match event[1]:
+            case {"action": "add-worker", "worker": str(address)}:
+                self._dispatcher.post(Worker(address, up=True))
+            case {"action": "remove-worker", "worker": str(address)}:
+                self._dispatcher.post(Worker(address, up=False))
+
+    def _broken(self, error: FarmError) -> None:
+        self._dispatcher.post(Broken(error))
+
+    # -- work
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Iterable[Any],
+        *,
+        stage: str | None = None,
+        key: Key | None = None,
+        retries: int = 0,
+        time_limit_s: float | None = None,
+    ) -> Outcomes:
+        """Apply a function to every task; return an iterator of outcomes, as they are completed.
+
+        The farm starts at once and reads `tasks` lazily, on a thread of its own, as far ahead as
+        keeps the slots fed; the iterable may be endless. Closing the iterator, or leaving the
+        farm, gives up what is not done.
+
+        Parameters
+        ----------
+        function
+            Called with one task, in a runner. A lambda, a closure or a method will do.
+        tasks
+            Inputs: anything that can be pickled.
+        stage
+            Name of this group of tasks in the run; the function's name if None.
+        key
+            Names a task, given its input; position and content name it if None.
+        retries
+            Further attempts for a task whose attempt failed.
+        time_limit_s
+            Longest duration of an attempt [s]; it is killed then.
+
+        Raises
+        ------
+        RequestError
+            If the request cannot be met: here what can be told at once, in the iteration what
+            shows only when the task is read.
+        """
+        items = iter(tasks)
+        total = len(tasks) if isinstance(tasks, Sized) else None
+        request = self._request("map", function, stage, key, retries, time_limit_s, total)
+        if isinstance(tasks, list | tuple):
+            self._naming(request).rehearse(tasks)
+        outcomes = Outcomes(
+            request, items, naming=self._naming(request), port=self._port(request)
+        )
+        self._open.add(outcomes)
+        return outcomes
+
+    def stream(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        stage: str | None = None,
+        key: Key | None = None,
+        retries: int = 0,
+        time_limit_s: float | None = None,
+    ) -> Stream:
+        """Return a stream: tasks are submitted one by one, the next depending on outcomes.
+
+        Parameters
+        ----------
+        function, stage, key, retries, time_limit_s
+            As in `map`.
+
+        Raises
+        ------
+        RequestError
+            If the request cannot be met.
+        """
+        request = self._request("stream", function, stage, key, retries, time_limit_s, None)
+        stream = Stream(request, naming=self._naming(request), port=self._port(request))
+        self._open.add(stream)
+        return stream
+
+    def preload(self, name: str, load: Callable[..., Any], *args: Any) -> None:
+        """Load an object once in every runner: `preloaded(name)` is `load(*args)` in a task.
+
+        Runners that start later, or again, load it before their first task. A slot whose load
+        raises takes no tasks.
+
+        Raises
+        ------
+        RequestError
+            If `load` or an argument cannot be pickled.
+        """
+        self._check_open()
+        self._dispatcher.post(Preload(check_key(name), pickle_call(load, args)))
+
+    def _request(
+        self,
+        kind: str,
+        function: Callable[[Any], Any],
+        stage: str | None,
+        key: Key | None,
+        retries: int,
+        time_limit_s: float | None,
+        total: int | None,
+    ) -> StageRequest:
+        self._check_open()
+        if retries < 0:
+            raise RequestError(f"cannot retry {retries} times: retries are 0 or more. Raise `retries`.")
+        if time_limit_s is not None and not time_limit_s > 0:
+            raise RequestError(
+                f"cannot limit tasks to {time_limit_s} s: a time limit is more than 0 s. Raise"
+                " `time_limit_s`, or leave it out."
+            )
+        blob = pickle_function(function)
+        return StageRequest(
+            name=self._name_stage(function, stage),
+            kind=kind,
+            function=function,
+            key=key,
+            policy=Policy(retries=retries),
+            call=Call(number=next(self._functions), blob=blob, limit_s=time_limit_s),
+            total=total,
+        )
+
+    def _name_stage(self, function: Callable[[Any], Any], stage: str | None) -> str:
+        if stage is not None:
+            name = check_key(stage)
+            if name in self._names:
+                raise RequestError(
+                    f"cannot open stage {stage!r} twice: a stage names one map or stream of a run."
+                    " Choose another name."
+                )
+        else:
+            base = name_of(function)
+            names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
+            name = next(name for name in names if name not in self._names)
+        self._names.add(name)
+        return name
+
+    def _naming(self, request: StageRequest) -> Naming:
+        record = self._run.recorded.stages.get(request.name) if self._run else None
+        return Naming(request, record, reuse_changed=self._reuse_changed)
+
+    def _port(self, request: StageRequest) -> Port:
+        mark = fingerprint(request.function)
+        record = self._run.recorded.stages.get(request.name) if self._run else None
+        if record and record.opened.fingerprint != mark and not self._reuse_changed:
+            raise RequestError(
+                f"cannot resume stage {request.name!r}: the source of function"
+                f" {record.opened.function} has changed since the run was begun. Use a new run"
+                " directory, or Farm(reuse_changed=True) to keep what was recorded."
+            )
+        return Port(
+            post=self._dispatcher.post,
+            clock=self._clock,
+            directory=self._run.directory if self._run else None,
+            recorded=self._run.recorded if self._run else None,
+            fingerprint=mark,
+        )
+
+    # -- the farm itself
+
+    @property
+    def directory(self) -> RunDirectory | None:
+        """The run directory; None where the farm keeps no run."""
+        return self._run.directory if self._run else None
+
+    def statistics(self) -> Statistics:
+        """Return how many slots are up and what became of the tasks so far."""
+        self._check_open()
+        return self._dispatcher.statistics()
+
+    def wait_for_slots(self, count: int | None = None, *, timeout_s: float = 120.0) -> None:
+        """Wait until slots take tasks.
+
+        Parameters
+        ----------
+        count
+            How many; all that were asked for if None.
+        timeout_s
+            Longest wait [s].
+
+        Raises
+        ------
+        FarmError
+            If they are not up in time: says why, where a slot has said so.
+        RequestError
+            If more are wanted than the farm has.
+        """
+        self._check_open()
+        wanted = self._slots if count is None else count
+        if wanted > self._slots:
+            raise RequestError(
+                f"cannot wait for {wanted} slots: the farm has {self._slots}. Ask Farm for more."
+            )
+        self._dispatcher.wait_for_slots(wanted, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """Record what is back and end every process. What is not done is given up."""
+        if not self._closed:
+            for stage in list(self._open):
+                stage.close()
+        self._close("finished")
+
+    def _close(self, reason: str) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._let_go)
+            stack.callback(self._processes.close)
+            stack.callback(self.client.close)
+            self._dispatcher.close(SessionClosed(at=self._clock.now(), reason=reason))
+
+    def _let_go(self) -> None:
+        if self._run is not None:
+            self._run.close()
+        else:
+            shutil.rmtree(self._directory.path, ignore_errors=True)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FarmError("cannot use the farm: it is closed. Open another one.")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        self._close("interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error!r}")
+        if self._run is not None:
+            error.add_note(
+                f"hpcflow: what came back is recorded in {str(self._run.directory.path)!r};"
+                " run the same command again to resume."
+            )
+
+
+def _count_slots(slots: int | None, workers: int) -> int:
+    cores = len(os.sched_getaffinity(0))
+    count = cores if slots is None else slots
+    if count < 1:
+        raise RequestError(
+            f"cannot start {count} slots: a farm has at least 1. Ask for 1 to {cores} slots on this"
+            " machine, or leave `slots` out to use every core."
+        )
+    if not 1 <= workers <= count:
+        raise RequestError(
+            f"cannot share {count} slots among {workers} workers: each has at least 1 slot. Ask for"
+            f" 1 to {count} workers."
+        )
+    return count

@@ -1,0 +1,170 @@
+"""Functions and inputs on their way out: as bytes, with a digest, or with a clear refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import cloudpickle
+import msgspec
+
+from hpcflow.errors import RequestError
+
+_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+_MOST_DEPTH = 6
+
+
+def pickle_input(value: Any, *, what: str) -> bytes:
+    """Return the pickle of a task's input.
+
+    Parameters
+    ----------
+    value
+        The input.
+    what
+        Which task it is, for the message.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be pickled: names the part that cannot.
+    """
+    if type(value) in _ATOMS:
+        return pickle.dumps(value, 5)
+    return _pickle(value, what)
+
+
+def pickle_function(function: Callable[..., Any]) -> bytes:
+    """Return the pickle of a function.
+
+    Raises
+    ------
+    RequestError
+        If it is not callable or cannot be pickled: names the part that cannot.
+    """
+    _check_callable(function)
+    return _pickle(function, f"function {name_of(function)}")
+
+
+def pickle_call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    """Return the pickle of a function and its arguments, as a pair.
+
+    Raises
+    ------
+    RequestError
+        As `pickle_function`.
+    """
+    _check_callable(function)
+    return _pickle((function, arguments), f"function {name_of(function)} and its arguments")
+
+
+def _check_callable(function: object) -> None:
+    if not callable(function):
+        raise RequestError(
+            f"cannot run {function!r}: a {type(function).__name__} is not callable. Give a"
+            " function."
+        )
+
+
+def _pickle(value: Any, what: str) -> bytes:
+    try:
+        return bytes(cloudpickle.dumps(value))
+    except Exception as error:
+        part = next(_unpicklable(value, "it", _MOST_DEPTH), None)
+        culprit = f": {part} cannot be pickled" if part else ""
+        raise RequestError(
+            f"cannot send {what}{culprit} ({type(error).__name__}: {error}). Make it inside the"
+            " task, or load it once per runner with farm.preload."
+        ) from error
+
+
+def _unpicklable(value: Any, path: str, depth: int) -> Iterator[str]:
+    """Yield the innermost parts of `value` that cannot be pickled, as paths."""
+    inner = False
+    if depth:
+        for name, part in _parts(value):
+            try:
+                cloudpickle.dumps(part)
+            except Exception:
+                inner = True
+                yield from _unpicklable(part, name if path == "it" else f"{path} > {name}", depth - 1)
+    if not inner:
+        yield f"{path} (a {type(value).__module__}.{type(value).__qualname__})"
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((f"item {key!r}", part) for key, part in value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from ((f"item {index}", part) for index, part in enumerate(value))
+    elif inspect.ismethod(value):
+        yield f"the object of method {value.__name__}", value.__self__
+    elif inspect.isfunction(value):
+        closure = inspect.getclosurevars(value)
+        for name, part in {**closure.nonlocals, **closure.globals}.items():
+            yield f"variable {name!r} of function {value.__name__}", part
+    elif isinstance(attributes := getattr(value, "__dict__", None), dict):
+        yield from ((f"attribute {name!r}", part) for name, part in attributes.items())
+
+
+def _canonical_parts(value: Any) -> Any:
+    """Return plain data that says the same as an object: its class, and what rebuilds it."""
+    if isinstance(value, type) or inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    reduced = value.__reduce_ex__(4)
+    if isinstance(reduced, str):
+        return [kind, reduced]
+    _, arguments, *rest = reduced
+    state, items, pairs = (*rest, None, None, None)[:3]
+    return [kind, arguments, state, list(items or ()), list(pairs or ())]
+
+
+_canonical = msgspec.msgpack.Encoder(order="deterministic", enc_hook=_canonical_parts)
+
+
+def digest_input(value: Any, data: bytes) -> str:
+    """Return a digest of an input's content, the same in every session.
+
+    It is taken over a canonical form: a pickle depends on which strings happen to be one object,
+    on the order of sets, and on random names that cloudpickle gives to classes.
+
+    Parameters
+    ----------
+    value
+        The input.
+    data
+        Its pickle.
+    """
+    try:
+        content = _canonical.encode(value)
+    except (TypeError, OverflowError, RecursionError, ValueError):
+        content = data
+    return hashlib.blake2b(content, digest_size=6).hexdigest()
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which people know a function: of a partial or an object, what it wraps."""
+    wrapped = getattr(function, "func", function)
+    name = getattr(wrapped, "__name__", type(wrapped).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
+
+
+def fingerprint(function: Callable[..., Any]) -> str:
+    """Return a digest of a function's source, by which a resumed run notices a changed one.
+
+    Where there is no source (a built-in, a function made by `exec`), its name is what counts. The
+    values that a closure holds and the functions it calls are not looked at.
+    """
+    wrapped = inspect.unwrap(getattr(function, "func", function))
+    if not (inspect.isroutine(wrapped) or inspect.isclass(wrapped)):
+        wrapped = type(wrapped)
+    try:
+        source = textwrap.dedent(inspect.getsource(wrapped))
+    except (OSError, TypeError):
+        source = f"{getattr(wrapped, '__module__', '')}.{getattr(wrapped, '__qualname__', '')}"
+    return hashlib.blake2b(source.encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -1,0 +1,268 @@
+"""The runner: the child process of a worker that runs user code on one slot.
+
+It answers its worker on a socket pair, one frame at a time, and knows nothing of Dask. Whatever
+the user's code does to this process (a segfault, `os._exit`, a leak, a hang) costs the task that did
+it: the progress page says which one that was, and the worker starts another runner.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+import traceback
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import cloudpickle
+import msgspec
+
+from hpcflow.core.event import PayloadRef
+from hpcflow.core.plain import is_plain
+from hpcflow.core.task import Cause
+from hpcflow.farm.context import RunnerContext, current
+from hpcflow.farm.wire import Down, Progress, Setup, Up, read_frame, write_frame
+from hpcflow.journal.payload import INLINE_LIMIT, write_payload
+
+FLUSH_S = 0.02
+"""Outcomes wait at most about this long for the rest of their chunk [s]."""
+LONGEST_TEXT = 20_000
+"""Characters kept of an error's message and of its traceback."""
+_PR_SET_PDEATHSIG = 1
+_SHORT = 1024
+
+Failures = dict[int, tuple[str, str, str, str]]
+"""By index: cause, type, message, traceback."""
+
+
+def describe(error: BaseException) -> tuple[str, str, str]:
+    """Return an exception's class, message and traceback as text, whatever its methods do."""
+    kind = type(error)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        message = str(error)
+    except Exception as broken:
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    try:
+        text = "".join(traceback.format_exception(kind, error, frames))
+    except Exception:
+        text = "".join(traceback.format_tb(frames))
+    return name, message[:LONGEST_TEXT], text[-LONGEST_TEXT:]
+
+
+class _Unstorable(Exception):
+    """The value that a task returned cannot travel or be stored."""
+
+
+class Runner:
+    """One slot's user code, function by function and chunk by chunk."""
+
+    def __init__(self, stream: BinaryIO, progress: Progress, context: dict[str, Any]) -> None:
+        self._stream = stream
+        self._progress = progress
+        self._context = context
+        self._functions: dict[int, bytes | Callable[[Any], Any]] = {}
+
+    def serve(self) -> None:
+        """Answer frames until the worker closes the stream."""
+        while (frame := read_frame(self._stream)) is not None:
+            kind, body = frame
+            match Down(kind):
+                case Down.CHUNK:
+                    self._run_chunk(*pickle.loads(body))
+                case Down.FUNCTION:
+                    number, blob = pickle.loads(body)
+                    self._functions[number] = blob
+                case Down.SETUP:
+                    self._answer(self._set_up, body)
+                case Down.PRELOAD:
+                    self._answer(self._preload, body)
+
+    # -- before tasks
+
+    def _answer(self, action: Callable[[bytes], tuple[Up, bytes]], body: bytes) -> None:
+        try:
+            kind, answer = action(body)
+        except BaseException as error:
+            kind, answer = Up.REFUSED, describe(error)[2].encode("utf-8", "replace")
+        write_frame(self._stream, kind, answer)
+
+    def _set_up(self, body: bytes) -> tuple[Up, bytes]:
+        setup = msgspec.msgpack.decode(body, type=Setup)
+        os.chdir(setup.directory)
+        sys.path[:] = setup.sys_path
+        current.runner = RunnerContext(
+            **self._context,
+            run_seed=setup.run_seed,
+            run_directory=Path(setup.run_directory) if setup.run_directory else None,
+            scratch=Path(setup.scratch),
+        )
+        return Up.READY, b""
+
+    def _preload(self, body: bytes) -> tuple[Up, bytes]:
+        started = time.monotonic()
+        name, blob = pickle.loads(body)
+        load, args = pickle.loads(blob)
+        current.preloads[name] = load(*args)
+        return Up.LOADED, msgspec.msgpack.encode(time.monotonic() - started)
+
+    # -- tasks
+
+    def _function(self, number: int) -> Callable[[Any], Any]:
+        function = self._functions[number]
+        if isinstance(function, bytes):
+            function = self._functions[number] = pickle.loads(function)
+        return function  # type: ignore[return-value]  # the client pickles callables only
+
+    def _run_chunk(
+        self,
+        chunk: int,
+        stage: str,
+        function: int,
+        attempt: int,
+        limit_s: float | None,
+        keys: list[str],
+        inputs: list[bytes],
+    ) -> None:
+        current.stage, current.keys, current.attempt = stage, keys, attempt
+        current.time_limit_s = limit_s
+        result = _Result(chunk)
+        clock, begin, loads = time.monotonic, self._progress.begin, pickle.loads
+        now = result.begin(clock())
+        for index, blob in enumerate(inputs):
+            begin(chunk, index, now)
+            current.index, current.started = index, now
+            cause = Cause.INPUT
+            try:
+                call, argument = self._function(function), loads(blob)
+                cause = Cause.EXCEPTION
+                value = call(argument)
+                cause = Cause.RESULT
+                result.take(value)
+            except BaseException as error:  # the one broad except: whatever user code raises
+                result.fail(cause, error)
+            now = result.lap(clock())
+            if now - result.began > FLUSH_S and index + 1 < len(inputs):
+                self._send(result)
+                result = _Result(chunk)
+                now = result.begin(clock())
+        current.index = None
+        self._progress.rest()
+        self._send(result)
+
+    def _send(self, result: _Result) -> None:
+        write_frame(self._stream, Up.RESULT, result.encode())
+
+
+class _Result:
+    """Outcomes of consecutive tasks of a chunk, as columns."""
+
+    def __init__(self, chunk: int) -> None:
+        self._chunk = chunk
+        self._values: list[Any] = []
+        self._laps = array("d")
+        self._failures: Failures = {}
+        self._stored: dict[int, bytes | PayloadRef] = {}
+        self.began = 0.0
+
+    def begin(self, now: float) -> float:
+        self.began = now
+        self._laps.append(now)
+        return now
+
+    def lap(self, now: float) -> float:
+        self._laps.append(now)
+        return now
+
+    def take(self, value: Any) -> None:
+        """Keep a value: plain ones as they are, others pickled, large ones in a file."""
+        kind = type(value)
+        if kind is int or kind is float or value is None or (kind is str and len(value) < _SHORT):
+            if is_plain(value):
+                self._values.append(value)
+                return
+        elif _is_small_plain(value):
+            self._values.append(value)
+            return
+        self._stored[len(self._values)] = _store(value)
+        self._values.append(None)
+
+    def fail(self, cause: Cause, error: BaseException) -> None:
+        self._failures[len(self._values)] = (str(cause), *describe(error))
+        self._values.append(None)
+
+    def encode(self) -> bytes:
+        offset = time.time() - time.monotonic()
+        stamps = array("d", [lap + offset for lap in self._laps]).tobytes()
+        return pickle.dumps((self._chunk, self._values, stamps, self._failures, self._stored), 5)
+
+
+def _is_small_plain(value: Any) -> bool:
+    try:
+        return is_plain(value) and len(msgspec.json.encode(value)) <= INLINE_LIMIT
+    except RecursionError:
+        return False
+
+
+def _store(value: Any) -> bytes | PayloadRef:
+    try:
+        data = cloudpickle.dumps(value)
+    except Exception as error:
+        raise _Unstorable(
+            f"cannot return a {type(value).__qualname__} from a task: it cannot be pickled"
+            f" ({error}). Return its data instead, or write it to current_task().directory."
+        ) from error
+    assert current.runner is not None, "tasks come after the setup"
+    assert current.index is not None, "it is set around every task"
+    run = current.runner.run_directory
+    if run is None or len(data) <= INLINE_LIMIT:
+        return bytes(data)
+    name = f"{current.keys[current.index]}.{current.attempt}"
+    try:
+        return write_payload(run, current.stage, name, data)
+    except OSError as error:
+        raise _Unstorable(
+            f"cannot store the value of task {current.keys[current.index]!r} under"
+            f" {str(run / 'payloads')!r}: {error.strerror}. Free space, then resume the run."
+        ) from error
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when the worker's main thread ends, even while native code holds the GIL."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve one slot: file descriptors and the slot's name, device and cores are the arguments."""
+    parent, fd, progress_fd, trace_fd = map(int, arguments[:4])
+    slot, device, cores = arguments[4:7]
+    _die_with(parent)
+    allowed = tuple(int(core) for core in cores.split(",") if core)
+    if allowed:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, allowed)
+    for descriptor in (fd, progress_fd, trace_fd):
+        os.set_inheritable(descriptor, False)
+    faulthandler.enable(trace_fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(fileno=fd)
+    os.register_at_fork(after_in_child=connection.close)
+    stream = connection.makefile("rwb", buffering=1 << 20)
+    context = {"slot": slot, "device": device, "cores": allowed}
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        Runner(stream, Progress(progress_fd), context).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,85 @@
+"""Mutual TLS for one session of one run.
+
+A certificate authority is made in memory, signs one key pair, and is forgotten: its key is never
+written, so nobody can join later with a certificate of their own making. The key pair (mode 0600 in
+the 0700 run directory) is what scheduler, workers and client show each other.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+if TYPE_CHECKING:
+    from distributed import Security
+
+LIFE_DAYS = 8
+"""Validity of a session's certificates [days]: longer than any batch job."""
+
+
+def _certificate(
+    subject: str, key: ec.EllipticCurvePrivateKey, *, issuer: str, signer: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    now = datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
+    authority = subject == issuer
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=LIFE_DAYS))
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())
+    )
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, 0o600)
+        file.write(data)
+
+
+def create_credentials(directory: Path) -> None:
+    """Write a new authority's certificate and one key pair signed by it into `directory`.
+
+    Raises
+    ------
+    OSError
+        If they cannot be written.
+    """
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+    leaf_key = ec.generate_private_key(ec.SECP256R1())
+    authority = _certificate("hpcflow run", authority_key, issuer="hpcflow run", signer=authority_key)
+    leaf = _certificate("hpcflow", leaf_key, issuer="hpcflow run", signer=authority_key)
+    pem = serialization.Encoding.PEM
+    private = leaf_key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    _write_private(directory / "ca.pem", authority.public_bytes(pem))
+    _write_private(directory / "pair.pem", leaf.public_bytes(pem) + private)
+
+
+def load_security(directory: Path) -> Security:
+    """Return Dask's security settings for the credentials in `directory`."""
+    from distributed import Security
+
+    authority, pair = str(directory / "ca.pem"), str(directory / "pair.pem")
+    roles = {f"tls_{role}_{part}": pair for role in ("scheduler", "worker", "client") for part in ("cert", "key")}
+    return Security(require_encryption=True, tls_ca_file=authority, **roles)
+
+
+def remove_credentials(directory: Path) -> None:
+    """Delete the session's certificates and keys."""
+    for name in ("ca.pem", "pair.pem"):
+        (directory / name).unlink(missing_ok=True)

@@ -1,0 +1,243 @@
+"""The worker plugin: slots on a Dask worker, and the worker's end of the lane.
+
+The worker owns the slots' processes and relays bytes; it opens nothing of the user's. It serves
+one client at a time. When the lane ends, the runners end with it: their tasks are the business of
+the client that comes next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from distributed import WorkerPlugin
+from distributed.comm import Comm
+from distributed.core import Status
+
+from hpcflow.core.resources import SlotResources
+from hpcflow.farm.child import Child
+from hpcflow.farm.lane import Lane, Message
+from hpcflow.farm.wire import Down, Setup, SlotInfo, Up
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+HANDLER = "hpcflow_lane"
+"""The operation under which a worker offers its lane."""
+CLIENT_PATIENCE_S = 300.0
+"""A client may be held up this long (by its file system, say) before its tasks are ended [s]."""
+_SHORT_LIFE_S = 2.0
+_MOST_SHORT_LIVES = 5
+
+
+class Slots(WorkerPlugin):
+    """Serves slots on the worker that it is given to."""
+
+    name = "hpcflow-slots"
+
+    def __init__(self, resources: Sequence[SlotResources]) -> None:
+        self._resources = resources
+        self._session: _Session | None = None
+
+    async def setup(self, worker: Worker) -> None:
+        """Offer the lane. Runners start once a client opens it."""
+        self._worker = worker
+        worker.handlers[HANDLER] = self.lane
+
+    async def teardown(self, worker: Worker) -> None:
+        """End the lane and the runners."""
+        await self._replace(None)
+
+    async def lane(self, comm: Comm, setup: bytes) -> Status:
+        """Serve one client until its lane ends."""
+        session = _Session(
+            Lane(comm, patience_s=CLIENT_PATIENCE_S),
+            msgspec.msgpack.decode(setup, type=Setup),
+            name=str(self._worker.name),
+            resources=self._resources,
+        )
+        await self._replace(session)
+        await session.run()
+        return Status.dont_reply
+
+    async def _replace(self, session: _Session | None) -> None:
+        before, self._session = self._session, session
+        if before is not None:
+            await before.close()
+
+
+class _Session:
+    """One client's use of the worker's slots."""
+
+    def __init__(
+        self, lane: Lane, setup: Setup, *, name: str, resources: Sequence[SlotResources]
+    ) -> None:
+        self.lane = lane
+        self.setup = setup
+        self.name = name
+        self.shared_by = max(1, sum(r.cores == resources[0].cores for r in resources))
+        self.preloads: list[tuple[str, bytes]] = []
+        self.functions: dict[int, bytes] = {}
+        self._slots = [_Slot(self, index, each) for index, each in enumerate(resources)]
+        self._ended = asyncio.Event()
+
+    async def run(self) -> None:
+        serving = [asyncio.ensure_future(slot.serve()) for slot in self._slots]
+        try:
+            await self.lane.run(self._receive)
+        finally:
+            for task in serving:
+                task.cancel()
+            await asyncio.gather(*serving, return_exceptions=True)
+            self._ended.set()
+
+    async def close(self) -> None:
+        self.lane.close()
+        await self._ended.wait()
+
+    def _receive(self, message: Message) -> None:
+        match message:
+            case ("chunk", int(slot), *rest):
+                self._slots[slot].run_chunk(*rest)
+            case ("function", int(number), bytes(blob)):
+                self.functions[number] = blob
+            case ("preload", str(name), bytes(blob)):
+                self.preloads.append((name, blob))
+                for each in self._slots:
+                    each.preload(name, blob)
+            case ("kill", int(slot), int(life), int(chunk)):
+                self._slots[slot].cancel(life, chunk)
+            case _:
+                raise AssertionError(f"unknown message {message[:1]!r}")
+
+
+class _Slot:
+    """One slot through the lives of its runners."""
+
+    def __init__(self, session: _Session, index: int, resources: SlotResources) -> None:
+        self._session = session
+        self._index = index
+        self._resources = resources
+        self._name = f"{session.name}.{index}"
+        self._life = 0
+        self._child: Child | None = None
+        self._up = False
+        self._known: set[int] = set()
+        self._short_lives = 0
+
+    async def serve(self) -> None:
+        """Keep a runner running, and say so, until cancelled or until it will not come up."""
+        while True:
+            began = time.monotonic()
+            refusal = await self._live()
+            if refusal is None and time.monotonic() - began < _SHORT_LIFE_S:
+                self._short_lives += 1
+                if self._short_lives > _MOST_SHORT_LIVES and not self._was_up:
+                    refusal = "its runner ended again and again before it was ready"
+            else:
+                self._short_lives = 0
+            if refusal is not None:
+                self._send("dead", self._name, refusal)
+                return
+
+    async def _live(self) -> str | None:
+        """Run one runner to its end. Return why the slot should be given up, if it should."""
+        self._life += 1
+        self._known = set()
+        self._was_up = False
+        logs = self._session.setup.logs
+        log = None if logs is None else Path(logs) / f"{self._name}.log"
+        try:
+            child = Child(self._name, self._resources, log, slots=self._session.shared_by)
+        except OSError as error:
+            return f"its runner cannot be started: {error}"
+        watch = asyncio.ensure_future(child.watch())
+        try:
+            await child.connect()
+            child.send(Down.SETUP, msgspec.msgpack.encode(self._session.setup))
+            for name, blob in self._session.preloads:
+                child.send(Down.PRELOAD, pickle.dumps((name, blob)))
+            self._child = child
+            refusal = await self._relay(child)
+        except BaseException:
+            child.kill()
+            await asyncio.shield(child.bury())
+            raise
+        finally:
+            watch.cancel()
+            self._child = None
+        if refusal is not None:
+            child.kill()
+        reason, culprit = await asyncio.shield(child.bury())
+        if self._was_up and refusal is None:
+            body = None if culprit is None else msgspec.msgpack.encode(culprit)
+            self._send("down", self._life, reason, body)
+        self._up = False
+        return refusal
+
+    async def _relay(self, child: Child) -> str | None:
+        """Pass on what the runner says. Return why it refused its setup or a preload."""
+        waits_for = 1 + len(self._session.preloads)
+        preload_s = 0.0
+        while (frame := await child.receive()) is not None:
+            kind, body = frame
+            if kind is Up.RESULT:
+                self._send("out", self._life, body)
+                continue
+            if kind is Up.REFUSED:
+                return body.decode("utf-8", "replace")
+            if kind is Up.LOADED:
+                preload_s += msgspec.msgpack.decode(body, type=float)
+            waits_for -= 1
+            if waits_for == 0:
+                self._join(child, preload_s)
+        return None
+
+    def _join(self, child: Child, preload_s: float) -> None:
+        self._up = self._was_up = True
+        info = SlotInfo(
+            name=self._name,
+            host=socket.gethostname(),
+            worker=self._session.name,
+            pid=child.pid,
+            device=self._resources.device,
+            cores=self._resources.cores,
+            booted=child.booted,
+            preload_s=preload_s,
+        )
+        self._send("slot", self._life, msgspec.msgpack.encode(info))
+
+    def _send(self, kind: str, *rest: Any) -> None:
+        self._session.lane.send((kind, self._index, *rest))
+
+    # -- what the client asks
+
+    def preload(self, name: str, blob: bytes) -> None:
+        """Load a further object in the runner that is up; later ones get it at their start."""
+        if self._child is not None:
+            self._child.send(Down.PRELOAD, pickle.dumps((name, blob)))
+
+    def run_chunk(
+        self, life: int, chunk: int, limit_s: float | None, function: int, blob: bytes
+    ) -> None:
+        """Hand a chunk to the runner, unless it was meant for an earlier one."""
+        child = self._child
+        if life != self._life or child is None or not self._up:
+            return
+        if function not in self._known:
+            self._known.add(function)
+            child.send(Down.FUNCTION, pickle.dumps((function, self._session.functions[function])))
+        if limit_s is not None:
+            child.limit(chunk, limit_s)
+        child.send(Down.CHUNK, blob)
+
+    def cancel(self, life: int, chunk: int) -> None:
+        """End the runner if it still has the chunk."""
+        if life == self._life and self._child is not None:
+            self._child.cancel(chunk)

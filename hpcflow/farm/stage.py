@@ -1,0 +1,259 @@
+"""One map or stream: its tasks on their way out, and its outcomes on their way to the driver."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcflow.core.dispatch import Policy
+from hpcflow.core.event import SlotJoined
+from hpcflow.core.task import AnyOutcome, check_key
+from hpcflow.errors import RequestError
+from hpcflow.farm.pickling import digest_input, pickle_input
+from hpcflow.farm.transport import Call
+from hpcflow.journal.outcome import FinalEvent, outcomes_of
+from hpcflow.journal.resume import Recorded, StageRecord
+
+Key = Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRequest:
+    """What the driver asked for."""
+
+    name: str
+    kind: str
+    function: Callable[[Any], Any]
+    key: Key | None
+    policy: Policy
+    call: Call
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A task with its name, before it goes out."""
+
+    position: int
+    key: str
+    digest: str
+    payload: bytes
+    known: bool
+    """Whether an earlier session has offered it already."""
+
+
+class Naming:
+    """Names the tasks of a stage, and holds them against what the journal knows of them."""
+
+    def __init__(
+        self, request: StageRequest, record: StageRecord | None, *, reuse_changed: bool
+    ) -> None:
+        self._stage = request.name
+        self._key = request.key
+        self._record = record
+        self._reuse_changed = reuse_changed
+        self._position = 0
+        self._seen: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """Tasks named so far."""
+        return self._position
+
+    def name(self, value: Any, key: str | None = None) -> Named:
+        """Return the next task's name and content.
+
+        Raises
+        ------
+        RequestError
+            If it cannot be pickled, if its key is no key or was given before, or if the run knows
+            it with another content.
+        """
+        position = self._position
+        if key is None and self._key is not None:
+            key = self._key(value)
+        label = f"task {position if key is None else repr(key)} of stage {self._stage!r}"
+        payload = pickle_input(value, what=label)
+        digest = digest_input(value, payload)
+        if key is None:
+            key, digest = f"{position}-{digest}", ""
+        else:
+            self._claim(check_key(key))
+        known = self._record is not None and position in self._record.keys
+        if self._record is not None:
+            key, known = self._compare(self._record, position, key, digest)
+        self._position = position + 1
+        return Named(position, key, digest, payload, known)
+
+    def rehearse(self, values: Sequence[Any]) -> None:
+        """Refuse what can be refused before anything runs: bad keys, and types that cannot travel.
+
+        Raises
+        ------
+        RequestError
+            As `name`.
+        """
+        if self._key is not None:
+            for value in values:
+                self._claim(check_key(self._key(value)))
+        first_of_each_type = {type(value): (n, value) for n, value in reversed(list(enumerate(values)))}
+        for position, value in first_of_each_type.values():
+            pickle_input(value, what=f"task {position} of stage {self._stage!r}")
+
+    def _claim(self, key: str) -> None:
+        if key in self._seen:
+            raise RequestError(
+                f"cannot name two tasks {key!r} in stage {self._stage!r}: a key names one task."
+                " Make the keys unique."
+            )
+        self._seen.add(key)
+
+    def _compare(
+        self, record: StageRecord, position: int, key: str, digest: str
+    ) -> tuple[str, bool]:
+        """Return the task's key and whether the run knows it; refuse a changed one."""
+        if digest:
+            before = record.digests.get(key)
+            if before in (None, digest) or self._reuse_changed:
+                return key, before is not None
+            changed = f"task {key!r}"
+        else:
+            recorded = record.keys.get(position)
+            if recorded in (None, key):
+                return key, recorded is not None
+            if self._reuse_changed:
+                return str(recorded), True
+            changed = f"task {position} (recorded as {recorded!r}, now {key!r})"
+        raise RequestError(
+            f"cannot resume stage {self._stage!r}: the input of {changed} is not the one that the"
+            " run was started with. Use a new run directory, or Farm(reuse_changed=True) to keep"
+            " what was recorded. A driver that draws random numbers must seed them (farm.seed)."
+        )
+
+
+class Inbox:
+    """Outcomes that wait for the driver, in the order of their arrival.
+
+    One thread takes; any may put. It is full from `limit` unread outcomes until half of them have
+    been taken; it takes more even then, but its sources look at `full` and pause.
+    """
+
+    def __init__(self, run: Path | None, *, limit: int, on_room: Callable[[], None]) -> None:
+        self._run = run
+        self._limit = limit
+        self._on_room = on_room
+        self._queue: queue.SimpleQueue[Iterator[AnyOutcome] | BaseException | None] = (
+            queue.SimpleQueue()
+        )
+        self._batch: Iterator[AnyOutcome] = iter(())
+        self._lock = threading.Lock()
+        self._put = 0
+        self._taken = 0
+        self.full = False
+
+    def put(self, event: FinalEvent, place: SlotJoined, count: int) -> None:
+        """Add what an event records."""
+        self._count(count)
+        self._queue.put(outcomes_of(event, place, self._run))
+
+    def put_replayed(self, outcome: AnyOutcome) -> None:
+        """Add an outcome that was read back."""
+        self._count(1)
+        self._queue.put(iter((outcome,)))
+
+    def _count(self, count: int) -> None:
+        with self._lock:
+            self._put += count
+            self.full = self.full or self._put - self._taken >= self._limit
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say that nothing follows: all is done, or something went wrong."""
+        self._queue.put(error)
+
+    def take(self) -> AnyOutcome | None:
+        """Wait for the next outcome; None at the end.
+
+        Raises
+        ------
+        BaseException
+            What `end` was given.
+        """
+        while True:
+            outcome = next(self._batch, None)
+            if outcome is not None:
+                self._taken += 1
+                return outcome
+            self._make_room()
+            item = self._queue.get()
+            if item is None or isinstance(item, BaseException):
+                self._queue.put(item)
+                if item is not None:
+                    raise item
+                return None
+            self._batch = item
+
+    def _make_room(self) -> None:
+        with self._lock:
+            roomy = self.full and self._put - self._taken < self._limit // 2
+            if roomy:
+                self.full = False
+        if roomy:
+            self._on_room()
+
+
+class Replay:
+    """A stage's recorded outcomes, to be given out in the order in which they were recorded.
+
+    A stream's driver decides what to submit next by what came back, so it must see the outcomes
+    in the recorded order to submit the same tasks again.
+    """
+
+    def __init__(self, recorded: Recorded | None, stage: str) -> None:
+        self._recorded = recorded
+        self._stage = stage
+        record = None if recorded is None else recorded.stages.get(stage)
+        self._order = iter(()) if record is None else iter(tuple(record.final))
+        self._next: str | None = next(self._order, None)
+        self._due: dict[str, None] = {}
+        self._early: set[str] = set()
+
+    def submit(self, key: str) -> bool:
+        """Return whether the task's outcome is recorded, and if so expect it."""
+        record = None if self._recorded is None else self._recorded.stages.get(self._stage)
+        if record is None or key not in record.final:
+            return False
+        self._due[key] = None
+        return True
+
+    def take(self, *, in_order: bool) -> AnyOutcome | None:
+        """Return the next outcome whose task has been submitted, or None.
+
+        Parameters
+        ----------
+        in_order
+            Whether to wait for the one that is next in recorded order.
+        """
+        if self._recorded is None or not self._due:
+            return None
+        while self._next is not None and self._next in self._early:
+            self._early.remove(self._next)
+            self._next = next(self._order, None)
+        if self._next in self._due:
+            key = str(self._next)
+            self._next = next(self._order, None)
+        elif in_order:
+            return None
+        else:
+            key = next(iter(self._due))
+            self._early.add(key)
+        del self._due[key]
+        return self._recorded.outcome(self._stage, key)
+
+    @property
+    def due(self) -> int:
+        """Replays that were submitted and not yet taken."""
+        return len(self._due)

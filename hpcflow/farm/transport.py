@@ -1,0 +1,290 @@
+"""The seam between the dispatcher and the workers, and lanes as its implementation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import time
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from distributed.comm import connect
+from distributed.comm.core import CommClosedError
+
+from hpcflow.core.dispatch import Chunk, Failure, Join, Leave, Return
+from hpcflow.core.task import Cause, ErrorText
+from hpcflow.farm.lane import Lane, Message
+from hpcflow.farm.slots import HANDLER
+from hpcflow.farm.wire import Culprit, Setup, SlotInfo
+
+WORKER_PATIENCE_S = 20.0
+"""A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
+_LONGEST_BACKOFF_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A slot is up."""
+
+    info: SlotInfo
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """A slot will not come up: its setup or a preload fails."""
+
+    slot: str
+    reason: str
+
+
+Report = Joined | GaveUp | Join | Leave | Return
+"""What the transport tells the dispatcher; `Join`, `Leave` and `Return` are its stimuli."""
+
+
+class Transport(Protocol):
+    """How chunks reach slots and outcomes come back. All methods run on the farm's loop."""
+
+    def add_worker(self, address: str) -> None:
+        """Start to use the slots of a worker."""
+        ...
+
+    def remove_worker(self, address: str) -> None:
+        """Dask has given the worker up."""
+        ...
+
+    def preload(self, name: str, blob: bytes) -> None:
+        """Load an object in every runner, later ones included."""
+        ...
+
+    def send(self, slot: str, chunk: Chunk, call: Call) -> None:
+        """Hand a chunk to a slot."""
+        ...
+
+    def kill(self, slot: str, chunk: int) -> None:
+        """End the slot's runner unless it is done with the chunk."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every worker."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a stage does with its inputs."""
+
+    number: int
+    """The function's number on this farm."""
+    blob: bytes
+    """The pickled function."""
+    limit_s: float | None
+
+
+class Lanes:
+    """One lane to each worker."""
+
+    def __init__(
+        self, report: Callable[[Report], None], *, setup: Setup, connection: dict[str, Any]
+    ) -> None:
+        """Make a transport without workers.
+
+        Parameters
+        ----------
+        report
+            Called on the loop with everything that workers say.
+        setup
+            What every runner must know.
+        connection
+            Dask's connection arguments: its TLS context.
+        """
+        self._report = report
+        self._setup = setup
+        self._connection = connection
+        self._preloads: list[tuple[str, bytes]] = []
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, _WorkerLane] = {}
+        self._slots: dict[str, _WorkerLane] = {}
+
+    def add_worker(self, address: str) -> None:
+        """Keep a lane open to the worker at `address` until it is removed."""
+        if address not in self._workers:
+            self._workers[address] = asyncio.ensure_future(self._keep(address))
+
+    def remove_worker(self, address: str) -> None:
+        """End the lane to the worker."""
+        task = self._workers.pop(address, None)
+        if task is not None:
+            task.cancel()
+
+    def preload(self, name: str, blob: bytes) -> None:
+        """Send a preload down every lane, later ones included."""
+        self._preloads.append((name, blob))
+        for lane in self._lanes.values():
+            lane.preload(name, blob)
+
+    def send(self, slot: str, chunk: Chunk, call: Call) -> None:
+        """Send a chunk down its slot's lane."""
+        self._slots[slot].send(slot, chunk, call)
+
+    def kill(self, slot: str, chunk: int) -> None:
+        """Ask the worker to end the slot's runner."""
+        if slot in self._slots:
+            self._slots[slot].kill(slot, chunk)
+
+    async def close(self) -> None:
+        """Close every lane."""
+        tasks = list(self._workers.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _keep(self, address: str) -> None:
+        backoff_s = 0.05
+        while True:
+            with contextlib.suppress(OSError, CommClosedError):
+                await self._use(address)
+                backoff_s = 0.05
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
+
+    async def _use(self, address: str) -> None:
+        comm = await connect(address, **self._connection)
+        await comm.write(
+            {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
+        )
+        lane = _WorkerLane(Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
+        self._lanes[address] = lane
+        for name, blob in self._preloads:
+            lane.preload(name, blob)
+        reason = "the client let go of it"
+        try:
+            reason = await lane.lane.run(lane.receive)
+        finally:
+            del self._lanes[address]
+            for slot in lane.slots():
+                del self._slots[slot]
+                self._report(Leave(slot=slot, reason=f"worker {address}: {reason}", at=time.time()))
+
+    def _arrived(self, lane: _WorkerLane, report: Report) -> None:
+        match report:
+            case Joined(info):
+                self._slots[info.name] = lane
+            case Leave():
+                self._slots.pop(report.slot, None)
+            case GaveUp(slot):
+                self._slots.pop(slot, None)
+        self._report(report)
+
+
+class _WorkerLane:
+    """The client's end of one lane."""
+
+    def __init__(self, lane: Lane, report: Callable[[_WorkerLane, Report], None]) -> None:
+        self.lane = lane
+        self._report = report
+        self._names: dict[int, str] = {}
+        """Slots that are up, by their number on the worker."""
+        self._places: dict[str, tuple[int, int]] = {}
+        """Number and life of each slot that is up."""
+        self._functions: set[int] = set()
+
+    def slots(self) -> list[str]:
+        return list(self._places)
+
+    def preload(self, name: str, blob: bytes) -> None:
+        self.lane.send(("preload", name, blob))
+
+    def send(self, slot: str, chunk: Chunk, call: Call) -> None:
+        if call.number not in self._functions:
+            self._functions.add(call.number)
+            self.lane.send(("function", call.number, call.blob))
+        keys = [task.key for task in chunk.tasks]
+        inputs = [task.payload for task in chunk.tasks]
+        blob = pickle.dumps(
+            (chunk.number, chunk.stage, call.number, chunk.attempt, call.limit_s, keys, inputs), 5
+        )
+        number, life = self._places[slot]
+        self.lane.send(("chunk", number, life, chunk.number, call.limit_s, call.number, blob))
+
+    def kill(self, slot: str, chunk: int) -> None:
+        number, life = self._places[slot]
+        self.lane.send(("kill", number, life, chunk))
+
+    # -- what the worker says
+
+    def receive(self, message: Message) -> None:
+        match message:
+            case ("out", int(number), int(life), bytes(blob)):
+                slot = self._names.get(number)
+                if slot is not None and self._places[slot][1] == life:
+                    self._report(self, _returned(slot, blob))
+            case ("slot", int(number), int(life), bytes(body)):
+                info = msgspec.msgpack.decode(body, type=SlotInfo)
+                self._names[number] = info.name
+                self._places[info.name] = (number, life)
+                self._report(self, Joined(info))
+            case ("down", int(number), int(), str(reason), body):
+                slot = self._forget(number)
+                culprit = None if body is None else msgspec.msgpack.decode(body, type=Culprit)
+                self._report(self, _left(slot, reason, culprit))
+            case ("dead", int(number), str(name), str(reason)):
+                if number in self._names:
+                    self._forget(number)
+                    self._report(self, Leave(slot=name, reason=reason, at=time.time()))
+                self._report(self, GaveUp(name, reason))
+            case _:
+                raise AssertionError(f"unknown message {message[:1]!r}")
+
+    def _forget(self, number: int) -> str:
+        slot = self._names.pop(number)
+        del self._places[slot]
+        return slot
+
+
+def _returned(slot: str, blob: bytes) -> Return:
+    chunk, values, stamps, failures, stored = pickle.loads(blob)
+    laps = array("d")
+    laps.frombytes(stamps)
+    times = laps.tolist()
+    return Return(
+        slot=slot,
+        chunk=chunk,
+        values=values,
+        started=times[:-1],
+        finished=times[1:],
+        failures={
+            index: Failure(
+                cause=Cause(cause),
+                error=ErrorText(type=kind, message=message, traceback=text),
+                started=times[index],
+                finished=times[index + 1],
+            )
+            for index, (cause, kind, message, text) in failures.items()
+        },
+        stored=stored,
+    )
+
+
+_DEATHS = {
+    Cause.SIGNAL: "RunnerKilled",
+    Cause.EXIT: "RunnerExited",
+    Cause.TIME_LIMIT: "TimeLimitExceeded",
+}
+
+
+def _left(slot: str, reason: str, culprit: Culprit | None) -> Leave:
+    now = time.time()
+    if culprit is None or culprit.cause is None:
+        return Leave(slot=slot, reason=reason, at=now, on_request=True)
+    cause = Cause(culprit.cause)
+    error = ErrorText(type=_DEATHS[cause], message=culprit.message, traceback=culprit.traceback)
+    failure = Failure(
+        cause=cause, error=error, started=culprit.started, finished=culprit.finished
+    )
+    return Leave(
+        slot=slot, reason=reason, at=now, chunk=culprit.chunk, index=culprit.index, failure=failure
+    )

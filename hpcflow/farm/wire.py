@@ -1,0 +1,137 @@
+"""What travels between client, worker and runner, in the order of its travels.
+
+Client and worker exchange tuples on a *lane* (`hpcflow.farm.lane`); worker and runner exchange
+frames on a socket pair. Whatever belongs to the user (functions, inputs, values) is pickled once
+at one end and opened only at the other; the worker relays it as bytes.
+
+Down the lane                                   Up the lane
+    ("preload", name, blob)                         ("slot", slot, life, info)      up and ready
+    ("function", number, blob)                      ("down", slot, life, reason, culprit)
+    ("chunk", slot, life, chunk, limit_s,           ("dead", slot, name, reason)    will not come up
+        function, blob)                             ("out", slot, life, blob)       outcomes
+    ("kill", slot, life, chunk)
+
+`life` counts the runners that a slot has had: a chunk meant for an earlier one is dropped.
+"""
+
+from __future__ import annotations
+
+import enum
+import mmap
+import struct
+from typing import BinaryIO
+
+import msgspec
+
+HEAD = struct.Struct("<QB")
+"""Length of the body, and kind of the frame."""
+
+
+class Down(enum.IntEnum):
+    """Kinds of frames from worker to runner."""
+
+    SETUP = 0
+    PRELOAD = 1
+    FUNCTION = 2
+    CHUNK = 3
+
+
+class Up(enum.IntEnum):
+    """Kinds of frames from runner to worker."""
+
+    READY = 0
+    """The setup is done."""
+    LOADED = 1
+    """A preload is done; the body is msgpack of its duration [s]."""
+    REFUSED = 2
+    """The setup or a preload failed; the body is the reason as text."""
+    RESULT = 3
+
+
+class Setup(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner must know before it can run anything."""
+
+    sys_path: list[str]
+    """The driver's, so that the same modules are found."""
+    directory: str
+    """The driver's working directory."""
+    run_seed: int
+    run_directory: str | None
+    """Absolute path; None where the farm keeps no run."""
+    scratch: str
+    """Where tasks get work directories if the farm keeps no run."""
+    logs: str | None
+    """Where runners' output goes; None lets it through to the worker's own."""
+
+
+class SlotInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a slot says of itself when it joins."""
+
+    name: str
+    host: str
+    worker: str
+    pid: int
+    device: str
+    cores: tuple[int, ...]
+    booted: float
+    preload_s: float
+
+
+class Culprit(msgspec.Struct, frozen=True, kw_only=True):
+    """The task that ran when a runner ended. Times are seconds since the epoch."""
+
+    chunk: int
+    index: int
+    cause: str | None
+    """None where the runner was ended on request."""
+    message: str
+    traceback: str
+    started: float
+    finished: float
+
+
+class Progress:
+    """A page of memory shared by runner and worker: which task runs, and since when.
+
+    It is what a dead runner leaves behind: the task to blame, without a message for each task.
+    """
+
+    _LAYOUT = struct.Struct("<QQd")
+
+    def __init__(self, fd: int) -> None:
+        self._page = mmap.mmap(fd, mmap.PAGESIZE)
+        self._pack = self._LAYOUT.pack_into
+
+    def begin(self, chunk: int, index: int, now: float) -> None:
+        """Say that task `index` of `chunk` starts at `now` [s, monotonic]."""
+        self._pack(self._page, 0, chunk, index + 1, now)
+
+    def rest(self) -> None:
+        """Say that nothing runs."""
+        self._pack(self._page, 0, 0, 0, 0.0)
+
+    def read(self) -> tuple[int, int, float] | None:
+        """Return chunk, index and start [s, monotonic] of the task that runs, or None."""
+        chunk, after, started = self._LAYOUT.unpack_from(self._page, 0)
+        return (chunk, after - 1, started) if after else None
+
+    def close(self) -> None:
+        """Let go of the page."""
+        self._page.close()
+
+
+def write_frame(file: BinaryIO, kind: int, body: bytes) -> None:
+    """Write one frame and flush it."""
+    file.write(HEAD.pack(len(body), kind))
+    file.write(body)
+    file.flush()
+
+
+def read_frame(file: BinaryIO) -> tuple[int, bytes] | None:
+    """Return the next frame's kind and body, or None at the end of the stream."""
+    head = file.read(HEAD.size)
+    if len(head) < HEAD.size:
+        return None
+    size, kind = HEAD.unpack(head)
+    body = file.read(size)
+    return (kind, body) if len(body) == size else None
