@@ -178,8 +178,8 @@ class CommandEnsemble:
         if ran:
             longest_s, key = max(ran)
             mean_s = sum(seconds for seconds, _ in ran) / len(ran)
-            rows.append(("mean run time", f"{mean_s:.3g} s"))
-            rows.append(("longest", f"{longest_s:.3g} s ({key})"))
+            rows.append(("mean run time", _duration(mean_s)))
+            rows.append(("longest", f"{_duration(longest_s)} ({key})"))
         return rows
 
 
@@ -216,6 +216,10 @@ def _relative(record: Mapping[str, Any], base: Path) -> dict[str, Any]:
         "stderr": strip(record["stderr"]),
         "outputs": [strip(path) for path in record["outputs"]],
     }
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:,.1f} s"
 
 
 def _resolved(options: CommandOptions, base: Path) -> CommandOptions:
