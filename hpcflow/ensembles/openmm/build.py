@@ -15,6 +15,7 @@ from openmm import app, unit
 
 from hpcflow.ensembles.openmm.checks import InputKind, kind_of
 from hpcflow.ensembles.openmm.configuration import OpenMMConfiguration, SystemOptions
+from hpcflow.ensembles.openmm.observables import Thermometer
 from hpcflow.errors import HpcflowError, RequestError, nearest
 
 _CONSTRAINTS = {
@@ -69,7 +70,7 @@ def build(configuration: OpenMMConfiguration) -> Built:
     molecules = _read(configuration)
     if kind_of(configuration.input) is not InputKind.XML:
         _check_solvent(molecules.system, options)
-    _check_thermostat(molecules.system)
+    _check_dynamics(molecules.system)
     if options.pressure_bar is not None:
         # The barostat's temperature is a parameter of the Context: each replica sets its own.
         molecules.system.addForce(mm.MonteCarloBarostat(options.pressure_bar, 300.0))
@@ -162,7 +163,8 @@ def _from_xml(configuration: OpenMMConfiguration) -> _Molecules:
     if topology.getNumAtoms() != count:
         raise RequestError(
             f"cannot name the atoms of {given.system_xml!r} by {given.pdb!r}: it has"
-            f" {topology.getNumAtoms()}, the System {count}. Give the PDB file that belongs to it."
+            f" {topology.getNumAtoms()} atoms, the System {count}. Give the"
+            " PDB file that belongs to it."
         )
     return _Molecules(
         system=system,
@@ -242,7 +244,12 @@ def _check_solvent(system: mm.System, options: SystemOptions) -> None:
         )
 
 
-def _check_thermostat(system: mm.System) -> None:
+def _check_dynamics(system: mm.System) -> None:
+    if (free := Thermometer(system).degrees_of_freedom) < 1:
+        raise RequestError(
+            f"cannot keep the temperature of the System: it has {free} degrees of freedom. Give its"
+            " particles mass and fewer constraints."
+        )
     for force in system.getForces():
         if isinstance(force, mm.AndersenThermostat):
             raise RequestError(

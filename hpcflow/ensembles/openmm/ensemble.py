@@ -19,6 +19,7 @@ from hpcflow.errors import RequestError
 if TYPE_CHECKING:
     from hpcflow.ensembles.openmm.build import Built
     from hpcflow.farm.farm import Farm
+    from hpcflow.farm.flow import Stream
 
 STAGE = "segments"
 
@@ -100,16 +101,20 @@ class OpenMMEnsemble:
             for replica in range(len(self._plan.temperatures_k)):
                 stream.submit(self._request(replica), key=_key(replica, 0))
             for outcome in stream:
-                yield outcome
+                # Before the caller sees it: however slow the caller is, the slot has work.
                 if isinstance(outcome, Succeeded):
-                    replica, segment = outcome.value["replica"], outcome.value["segment"] + 1
-                    if segment < self._plan.segments:
-                        request = self._request(replica, after=outcome.value)
-                        stream.submit(request, key=_key(replica, segment))
+                    self._continue(stream, outcome.value)
+                yield outcome
 
     def summary(self, outcomes: Sequence[AnyOutcome]) -> list[tuple[str, str]]:
         """Return rows on replicas, simulated time, speed and the ends of the temperatures."""
         return rows_of(self._plan, tally_of(self._plan, outcomes))
+
+    def _continue(self, stream: Stream, record: dict[str, Any]) -> None:
+        """Submit the segment after the recorded one, unless that was its replica's last."""
+        replica, segment = record["replica"], record["segment"] + 1
+        if segment < self._plan.segments:
+            stream.submit(self._request(replica, after=record), key=_key(replica, segment))
 
     def _request(self, replica: int, after: dict[str, Any] | None = None) -> SegmentRequest:
         """Return what a replica simulates first, or after the segment of the given record."""

@@ -153,17 +153,29 @@ def test_molecules_that_openmm_refuses_are_an_error_with_its_reason(
         build(configured(given, system=system))
 
 
-def test_a_system_with_its_own_thermostat_is_refused(tmp_path: Path) -> None:
+def _one_particle(directory: Path, mass: float, *forces: mm.Force) -> dict[str, str]:
+    """Return the input of a System of one particle, as XML."""
     system = mm.System()
-    system.addParticle(1.0)
+    system.addParticle(mass)
     context = mm.Context(system, mm.VerletIntegrator(0.001))
     context.setPositions([mm.Vec3(0, 0, 0)])
-    system.addForce(mm.AndersenThermostat(300, 1))
-    (tmp_path / "s.xml").write_text(mm.XmlSerializer.serialize(system))
+    for force in forces:
+        system.addForce(force)
+    (directory / "s.xml").write_text(mm.XmlSerializer.serialize(system))
     state = context.getState(positions=True)
-    (tmp_path / "i.xml").write_text(mm.XmlSerializer.serialize(state))
-    given = {"system_xml": "s.xml", "state_xml": "i.xml"}
+    (directory / "i.xml").write_text(mm.XmlSerializer.serialize(state))
+    return {"system_xml": "s.xml", "state_xml": "i.xml"}
+
+
+def test_a_system_with_its_own_thermostat_is_refused(tmp_path: Path) -> None:
+    given = _one_particle(tmp_path, 1.0, mm.AndersenThermostat(300, 1))
     with pytest.raises(RequestError, match="AndersenThermostat"):
+        build(configured(given, base=tmp_path))
+
+
+def test_a_system_in_which_nothing_moves_is_refused(tmp_path: Path) -> None:
+    given = _one_particle(tmp_path, 0.0)
+    with pytest.raises(RequestError, match="it has 0 degrees of freedom"):
         build(configured(given, base=tmp_path))
 
 
@@ -172,6 +184,12 @@ def test_a_system_and_a_state_that_changed_places_are_refused(tmp_path: Path) ->
     (tmp_path / "s.xml").write_text(mm.XmlSerializer.serialize(system))
     given = {"system_xml": "s.xml", "state_xml": "s.xml"}
     with pytest.raises(RequestError, match="where a State belongs stands a System"):
+        build(configured(given, base=tmp_path))
+
+
+def test_a_pdb_file_of_other_atoms_than_the_systems_is_refused(tmp_path: Path) -> None:
+    given = {**_one_particle(tmp_path, 1.0), "pdb": str(ALANINE_PDB)}
+    with pytest.raises(RequestError, match="it has 22 atoms, the System 1"):
         build(configured(given, base=tmp_path))
 
 

@@ -74,3 +74,10 @@ def test_a_file_that_changed_since_the_run_began_is_refused(tmp_path: Path) -> N
     structure.write_text("TER\nEND\n")
     with pytest.raises(RequestError, match="not the file that the run began with"):
         with_digests(pinned)
+
+
+def test_a_force_field_of_ones_own_is_pinned_and_a_shipped_one_is_not(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.xml"
+    mine.write_text("<ForceField/>")
+    pinned = with_digests(Input(force_field=[str(mine), "amber14-all.xml"]))
+    assert list(pinned.sha256) == [str(mine)]
