@@ -251,6 +251,15 @@ class _Flight:
         self.work_s = 0.0
 
     @property
+    def solo(self) -> bool:
+        """Whether nothing may wait behind it: its task was on a slot that vanished.
+
+        Whatever ran next could end the slot again before the answer of this one is out, and it
+        would be blamed for that.
+        """
+        return self.chunk.tasks[0].losses > 0
+
+    @property
     def left(self) -> list[Task]:
         return self.chunk.tasks[self.done :]
 
@@ -457,7 +466,8 @@ class Dispatch:
             yield send
 
     def _feed(self, stage: _Stage) -> Send | None:
-        slot = self._least_loaded(stage.chunker.depth)
+        suspect = bool(stage.again) and stage.again[0].losses > 0
+        slot = self._least_loaded(1 if suspect else stage.chunker.depth)
         if slot is None:
             return None
         flights = self._flights[slot]
@@ -496,9 +506,9 @@ class Dispatch:
         """File a slot under the number of chunks that it holds now."""
         for load in self._load:
             load.pop(slot, None)
-        held = len(self._flights[slot])
-        if held < len(self._load):
-            self._load[held][slot] = None
+        flights = self._flights[slot]
+        if len(flights) < len(self._load) and not (flights and flights[-1].solo):
+            self._load[len(flights)][slot] = None
 
 
 def _failure(leave: Leave) -> Failure:
