@@ -94,6 +94,7 @@ class OpenMMEnsemble:
 
         system = _directory(farm) / SYSTEM_DIRECTORY
         keep(self._build, system)
+        self._built = None  # it may be large, and only runners need it from here on
         farm.preload(PRELOAD, load_system, str(system), self._configuration.platform)
         with farm.stream(
             simulate, stage=STAGE, retries=options.retries, time_limit_s=options.time_limit_s
