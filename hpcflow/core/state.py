@@ -125,6 +125,7 @@ class FailureNote:
     cause: Cause
     type: str
     message: str
+    traceback: str
     final: bool
     """Whether the task's outcome is settled by it; otherwise it is tried again."""
 
@@ -398,6 +399,7 @@ class RunState:
                 cause=event.cause,
                 type=event.error.type,
                 message=event.error.message,
+                traceback=event.error.traceback,
                 final=final,
             )
         )

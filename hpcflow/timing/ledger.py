@@ -21,8 +21,8 @@ shutdown
     The session's work is over: after the last finish and the last closing of a stage, whichever
     is later. Never so in a session without a close (killed, or live).
 dispatch
-    A task waits: it has been offered and neither runs nor has ended. Tasks of a stage with a
-    known number wait from the opening of the stage, tasks of an earlier session from the moment
+    A task waits: it has been offered and neither runs nor has ended. Tasks of a map with a
+    known number wait from the opening of its stage, tasks of an earlier session from the moment
     when this one opens their stage, tasks to be tried again from the end of the attempt before.
 starved
     None waits, and an attempt is still to start in this session (or, in a live run and after the
@@ -182,7 +182,8 @@ class LedgerFold:
             case SlotLost():
                 record.lost(event.slot, event.at)
             case StageOpened():
-                record.demand(event.at, self._demand.open(event.stage, event.total))
+                total = event.total if event.kind == "map" else None
+                record.demand(event.at, self._demand.open(event.stage, total))
             case TasksOffered():
                 record.demand(event.at, self._demand.offer(event.stage, len(event.keys)))
             case StageClosed():
