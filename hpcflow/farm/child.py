@@ -75,7 +75,7 @@ class Child:
         descriptors = (theirs.fileno(), page, self._trace)
         cores = ",".join(map(str, resources.cores))
         threads = str(max(1, len(resources.cores) if slots == 1 else len(resources.cores) // slots))
-        output = None if log is None else log.open("ab", opener=_private)
+        output = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = subprocess.Popen(
                 [
@@ -97,7 +97,7 @@ class Child:
             theirs.close()
             os.close(page)
             if output is not None:
-                output.close()
+                os.close(output)
 
     @property
     def pid(self) -> int:
@@ -214,8 +214,4 @@ class Child:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
             return Cause.SIGNAL, f"the runner was killed by {name}{hint}"
         return Cause.EXIT, f"the task ended its process with exit code {code}"
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 

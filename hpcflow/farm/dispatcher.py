@@ -51,7 +51,7 @@ from hpcflow.core.event import (
 )
 from hpcflow.errors import FarmError, HpcflowError, JournalError
 from hpcflow.farm.stage import Inbox, Named, StageRequest
-from hpcflow.farm.transport import GaveUp, Joined, Report, Transport
+from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport
 from hpcflow.journal.outcome import FinalEvent
 from hpcflow.journal.writer import JournalWriter
 
@@ -371,6 +371,8 @@ class Dispatcher:
                 self._notify()
             case GaveUp(slot, reason):
                 self._refuse(slot, reason)
+            case DiskFull(reason):
+                self._break(JournalError(reason))
             case OpenStage():
                 self._open(mail, group)
             case EndStage(name, count):

@@ -29,7 +29,7 @@ from hpcflow.core.event import PayloadRef
 from hpcflow.core.plain import is_plain
 from hpcflow.core.task import Cause
 from hpcflow.farm.context import RunnerContext, current
-from hpcflow.farm.wire import Down, Progress, Setup, Up, read_frame, write_frame
+from hpcflow.farm.wire import STORAGE, Down, Progress, Setup, Up, read_frame, write_frame
 from hpcflow.journal.payload import INLINE_LIMIT, write_payload
 
 FLUSH_S = 0.02
@@ -59,8 +59,12 @@ def describe(error: BaseException) -> tuple[str, str, str]:
     return name, message[:LONGEST_TEXT], text[-LONGEST_TEXT:]
 
 
+class _Unpicklable(Exception):
+    """The value that a task returned cannot travel."""
+
+
 class _Unstorable(Exception):
-    """The value that a task returned cannot travel or be stored."""
+    """The value that a task returned cannot be written: the run's trouble, not the task's."""
 
 
 class Runner:
@@ -148,6 +152,8 @@ class Runner:
                 value = call(argument)
                 cause = Cause.RESULT
                 result.take(value)
+            except _Unstorable as error:
+                result.fail(STORAGE, error)
             except BaseException as error:  # the one broad except: whatever user code raises
                 result.fail(cause, error)
             now = result.lap(clock())
@@ -196,7 +202,7 @@ class _Result:
         self._stored[len(self._values)] = _store(value)
         self._values.append(None)
 
-    def fail(self, cause: Cause, error: BaseException) -> None:
+    def fail(self, cause: str, error: BaseException) -> None:
         self._failures[len(self._values)] = (str(cause), *describe(error))
         self._values.append(None)
 
@@ -217,7 +223,7 @@ def _store(value: Any) -> bytes | PayloadRef:
     try:
         data = cloudpickle.dumps(value)
     except Exception as error:
-        raise _Unstorable(
+        raise _Unpicklable(
             f"cannot return a {type(value).__qualname__} from a task: it cannot be pickled"
             f" ({error}). Return its data instead, or write it to current_task().directory."
         ) from error

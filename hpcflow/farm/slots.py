@@ -89,6 +89,8 @@ class _Session:
 
     async def run(self) -> None:
         serving = [asyncio.ensure_future(slot.serve()) for slot in self._slots]
+        for slot, task in zip(self._slots, serving, strict=True):
+            task.add_done_callback(slot.ended)
         try:
             await self.lane.run(self._receive)
         finally:
@@ -145,6 +147,12 @@ class _Slot:
             if refusal is not None:
                 self._send("dead", self._name, refusal)
                 return
+
+    def ended(self, serving: asyncio.Task[None]) -> None:
+        """Tell the client of an end that nobody foresaw, instead of leaving it to wait."""
+        error = None if serving.cancelled() else serving.exception()
+        if error is not None:
+            self._send("dead", self._name, f"its worker failed: {error!r}")
 
     async def _live(self) -> str | None:
         """Run one runner to its end. Return why the slot should be given up, if it should."""

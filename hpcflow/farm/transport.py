@@ -19,7 +19,7 @@ from hpcflow.core.dispatch import Chunk, Failure, Join, Leave, Return
 from hpcflow.core.task import Cause, ErrorText
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.slots import HANDLER
-from hpcflow.farm.wire import Culprit, Setup, SlotInfo
+from hpcflow.farm.wire import STORAGE, Culprit, Setup, SlotInfo
 
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
@@ -41,7 +41,14 @@ class GaveUp:
     reason: str
 
 
-Report = Joined | GaveUp | Join | Leave | Return
+@dataclass(frozen=True, slots=True)
+class DiskFull:
+    """A runner could not store a value in the run directory."""
+
+    reason: str
+
+
+Report = Joined | GaveUp | DiskFull | Join | Leave | Return
 """What the transport tells the dispatcher; `Join`, `Leave` and `Return` are its stimuli."""
 
 
@@ -245,8 +252,11 @@ class _WorkerLane:
         return slot
 
 
-def _returned(slot: str, blob: bytes) -> Return:
+def _returned(slot: str, blob: bytes) -> Return | DiskFull:
     chunk, values, stamps, failures, stored = pickle.loads(blob)
+    for cause, _, message, _ in failures.values():
+        if cause == STORAGE:
+            return DiskFull(message)
     laps = array("d")
     laps.frombytes(stamps)
     times = laps.tolist()

@@ -27,6 +27,10 @@ HEAD = struct.Struct("<QB")
 """Length of the body, and kind of the frame."""
 
 
+STORAGE = "storage"
+"""Stands for a cause where a value could not be stored: no task is to blame, the run must stop."""
+
+
 class Down(enum.IntEnum):
     """Kinds of frames from worker to runner."""
 
