@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import click
+
 from hpcflow.cli import main
 from hpcflow.core.event import AnyEvent
 from hpcflow.core.task import Cause
@@ -30,4 +32,6 @@ def test_every_cause_stands_in_the_table_of_outcomes() -> None:
 def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
 
-    assert set(re.findall(r"^\| `hpcflow (\w+)", readme, re.MULTILINE)) == set(main.commands)
+    documented = re.findall(r"^\| `hpcflow (\w+)", readme, re.MULTILINE)
+
+    assert sorted(documented) == sorted(main.list_commands(click.Context(main)))
