@@ -12,7 +12,7 @@ from hpcflow.cli.closing import closing_rows, table
 from hpcflow.cli.group import EXIT_INTERRUPTED
 from hpcflow.cli.interrupt import stopping_in_order
 from hpcflow.cli.options import keep_options
-from hpcflow.cli.progress import Follower, display_for
+from hpcflow.cli.progress import Follower
 from hpcflow.clock import SystemClock
 from hpcflow.core.task import AnyOutcome, Lost, Succeeded
 from hpcflow.dashboards import text
@@ -24,7 +24,7 @@ from hpcflow.journal.verify import verify
 from hpcflow.settings import dump_toml
 
 _FAILURES_SHOWN = 10
-_LONGEST_LINE = 160
+_LONGEST_LINE = 240
 
 
 def drive(
@@ -74,7 +74,7 @@ class _Drive:
         self._clock = SystemClock()
         self._follower = Follower(
             directory,
-            display_for(sys.stderr),
+            sys.stderr,
             total=configuration.ensemble.total,
             clock=self._clock,
         )

@@ -8,7 +8,6 @@ them.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self, TextIO
@@ -153,17 +152,15 @@ def display_for(file: TextIO) -> Display:
 class Follower:
     """Follows a run's journal and keeps a display up to date, from entry to exit."""
 
-    def __init__(
-        self, directory: RunDirectory, display: Display, *, total: int, clock: Clock
-    ) -> None:
+    def __init__(self, directory: RunDirectory, file: TextIO, *, total: int, clock: Clock) -> None:
         """Prepare to follow.
 
         Parameters
         ----------
         directory
             The run; it may not exist yet.
-        display
-            Where to show it; closed at the end.
+        file
+            Where to show it; a terminal gets a bar.
         total
             Number of tasks of the run.
         clock
@@ -174,18 +171,15 @@ class Follower:
         self.state = RunState()
         """What the journal says so far."""
         self._reader = JournalReader(directory.journal)
-        self._display = display
+        self._file = file
+        self._display: Display | None = None
         self._total = total
         self._clock = clock
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="progress", daemon=True)
 
-    @property
-    def note(self) -> Callable[[str], None]:
-        """Print a line that stays."""
-        return self._display.note
-
     def __enter__(self) -> Self:
+        self._display = display_for(self._file)
         self._thread.start()
         return self
 
@@ -197,18 +191,28 @@ class Follower:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self._display.close()
+        self._shown_on.close()
+
+    def note(self, line: str) -> None:
+        """Print a line that stays."""
+        self._shown_on.note(line)
+
+    @property
+    def _shown_on(self) -> Display:
+        assert self._display is not None, "it is there from entry to exit"
+        return self._display
 
     def _follow(self) -> None:
+        display = self._shown_on
         try:
             while not self._stop.wait(_POLL_S):
                 self._poll()
-                self._display.show(self._snapshot())
+                display.show(self._snapshot())
             self._poll()
         except JournalError as error:
-            self._display.note(f"no progress is shown from here on: {error}")
+            display.note(f"no progress is shown from here on: {error}")
         else:
-            self._display.show(self._snapshot(), last=True)
+            display.show(self._snapshot(), last=True)
 
     def _poll(self) -> None:
         if self._reader.path.exists():

@@ -15,7 +15,7 @@ class CommandOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """The `[command]` table: what runs for each input, and what it must leave.
 
     Text may hold fields in braces: those of the inputs, `{task.key}`, `{task.seed}` (an integer
-    below 2**63, the same wherever the task runs), `{task.cores}` (their number),
+    below 2**31, the same wherever the task runs), `{task.cores}` (their number),
     `{task.directory}`, and `{configuration.directory}`. Braces meant literally are doubled.
     """
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STAGE = "command"
 _BEHIND_S = 5.0
 """How far the farm's own limit stands behind a command's, its grace included [s]."""
+_SEEDS = 2**31
+"""Programs commonly take seeds as signed 32-bit integers."""
 _DIRECTORY = "configuration.directory"
 _PLACE = {
     "task.key": "key",
@@ -172,29 +174,30 @@ class CommandEnsemble:
         return outcomes
 
     def summary(self, outcomes: Sequence[AnyOutcome]) -> list[tuple[str, str]]:
-        """Return how many commands ran, and for how long."""
+        """Return how long the commands ran."""
         ran = [(o.value["seconds"], o.key) for o in outcomes if isinstance(o, Succeeded)]
-        rows = [("inputs", f"{self.total:,}")]
-        if ran:
-            longest_s, key = max(ran)
-            mean_s = sum(seconds for seconds, _ in ran) / len(ran)
-            rows.append(("mean run time", _duration(mean_s)))
-            rows.append(("longest", f"{_duration(longest_s)} ({key})"))
-        return rows
+        if not ran:
+            return []
+        longest_s, key = max(ran)
+        mean_s = sum(seconds for seconds, _ in ran) / len(ran)
+        return [
+            ("mean run time", _duration(mean_s)),
+            ("longest run time", f"{_duration(longest_s)} ({key})"),
+        ]
 
 
 def run_task(request: Request) -> dict[str, Any]:
     """Run a command as a task of a farm; paths in the record are relative to the run directory."""
     task = current_task()
-    left_s = task.time_left_s()
+    behind_s = request.command.grace_s + _BEHIND_S
     record = run_command(
         request,
         task.directory,
-        time_limit_s=None if left_s is None else left_s - request.command.grace_s - _BEHIND_S,
+        time_limit_s=None if task.time_limit_s is None else task.time_limit_s - behind_s,
         place={
             "task.key": task.key,
             "task.attempt": str(task.attempt),
-            "task.seed": str(task.seed),
+            "task.seed": str(task.seed % _SEEDS),
             "task.slot": task.slot,
             "task.device": task.device,
             "task.cores": str(len(task.cores)),

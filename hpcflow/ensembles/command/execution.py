@@ -26,7 +26,8 @@ STDOUT = "stdout.txt"
 STDERR = "stderr.txt"
 _TAIL_BYTES = 4000
 _TAIL_LINES = 20
-_LONGEST_LINE = 300
+_LONGEST_NAME = 60
+_LONGEST_WORDS = 100
 
 
 class CommandError(HpcflowError, RuntimeError):
@@ -148,8 +149,6 @@ class _Attempt:
         self._options = options
         self._arguments = arguments
         self._directory = directory
-        line = shlex.join(arguments)
-        self._line = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
 
     def supervise(self, environment: Mapping[str, str], limit_s: float | None) -> dict[str, Any]:
         """Run the command under a supervisor and return the supervisor's report."""
@@ -196,7 +195,7 @@ class _Attempt:
         if code not in self._options.exit_codes:
             how = f"was ended by {_signal_name(-code)}" if code < 0 else f"exited with code {code}"
             rule = f"it {how} after {report['seconds']:.3g} s"
-            raise self._error(rule, "See its output", code, tail=True)
+            raise self._error(rule, f"See {STDERR} and {STDOUT} of the task", code, tail=True)
 
     def outputs(self, pattern: str) -> list[str]:
         """Return the paths that match; raise if there is none, or one is empty and must not be."""
@@ -214,17 +213,27 @@ class _Attempt:
     def _error(
         self, rule: str, remedy: str, code: int | None = None, *, tail: bool = False
     ) -> CommandError:
-        message = f"cannot finish `{self._line}`: {rule}. {remedy}."
-        if tail:
-            message += f"\n{self._last_words()}"
-        return CommandError(message, arguments=self._arguments, exit_code=code)
+        path, lines = self._last_words() if tail else (None, [])
+        if lines:
+            rule += f", after the words {_cut(lines[-1], _LONGEST_WORDS)!r}"
+        line = shlex.join(self._arguments)
+        message = [f"cannot finish `{_cut(line, _LONGEST_NAME)}`: {rule}. {remedy}."]
+        message += [f"The command: {line}", f"Its work directory: {self._directory}"]
+        if lines:
+            message += [f"The last lines of {path}:", *(f"  {line}" for line in lines)]
+        return CommandError("\n".join(message), arguments=self._arguments, exit_code=code)
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> tuple[Path | None, list[str]]:
+        """Return the last lines of standard error, or of standard output if that is empty."""
         for name in (STDERR, STDOUT):
             path = self._directory / name
             if lines := _tail(path):
-                return "\n".join([f"The last lines of {path}:", *(f"  {line}" for line in lines)])
-        return f"It wrote nothing to {STDOUT} and {STDERR}."
+                return path, lines
+        return None, []
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _matches(pattern: str, directory: Path) -> list[Path]:
@@ -261,4 +270,4 @@ def _tail(path: Path) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return text.splitlines()[-_TAIL_LINES:]
+    return text.rstrip().splitlines()[-_TAIL_LINES:]
