@@ -238,7 +238,8 @@ def _cut(text: str, length: int) -> str:
 
 def _matches(pattern: str, directory: Path) -> list[Path]:
     found = glob.glob(pattern, root_dir=directory, recursive=True)  # noqa: PTH207  as a shell
-    return [directory / name for name in sorted(found) if (directory / name).exists()]
+    own = {STDOUT, STDERR} - {pattern}  # they are outputs only where they are named
+    return [directory / name for name in sorted(set(found) - own) if (directory / name).exists()]
 
 
 def _remove(paths: list[Path]) -> None:
