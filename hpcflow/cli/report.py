@@ -9,6 +9,7 @@ import click
 from hpcflow.clock import SystemClock
 from hpcflow.dashboards.report import write_report
 from hpcflow.dashboards.source import RunSource
+from hpcflow.journal.directory import RunDirectory
 
 
 @click.command()
@@ -21,7 +22,7 @@ from hpcflow.dashboards.source import RunSource
 )
 def report(directory: Path, *, output: Path | None) -> None:
     """Write a report of the run in DIR: one HTML file that opens without a network."""
-    source = RunSource.open(directory)
+    source = RunSource(RunDirectory.existing(directory))
     target = source.directory.report if output is None else output
     write_report(source, target, now=SystemClock().now())
     click.echo(str(target))

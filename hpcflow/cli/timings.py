@@ -9,7 +9,8 @@ import click
 
 from hpcflow.clock import SystemClock
 from hpcflow.dashboards.output import replacing
-from hpcflow.dashboards.source import RunSource
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.lock import holder
 from hpcflow.journal.reader import read_journal
 from hpcflow.timing.report import write_timings
 
@@ -25,13 +26,13 @@ from hpcflow.timing.report import write_timings
 )
 def timings(directory: Path, *, file: Path | None) -> None:
     """Write one row for each attempt of the run in DIR: when, where, and how it ended."""
-    source = RunSource.open(directory)
-    now = SystemClock().now() if source.live else None
-    events = read_journal(source.directory.journal)
+    run = RunDirectory.existing(directory)
+    now = None if holder(run) is None else SystemClock().now()
+    events = read_journal(run.journal)
     if file == Path("-"):
         write_timings(events, sys.stdout, now=now)
         return
-    target = source.directory.timings if file is None else file
+    target = run.timings if file is None else file
     with replacing(target) as out:
         count = write_timings(events, out, now=now)
     click.echo(f"{target}: {count:,} attempts")

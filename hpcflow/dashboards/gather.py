@@ -15,7 +15,7 @@ from hpcflow.core.state import RunState
 from hpcflow.dashboards.molecular import SegmentFold
 from hpcflow.dashboards.source import RunSource
 from hpcflow.dashboards.text import natural
-from hpcflow.journal.reader import read_journal
+from hpcflow.journal.directory import RunDirectory
 from hpcflow.timing.attempt import Batch, Ended
 from hpcflow.timing.ledger import Ledger, LedgerFold
 from hpcflow.timing.overhead import OverheadFold, Overheads
@@ -65,12 +65,18 @@ class HeldSession:
 class Gathered:
     """What a report draws."""
 
-    state: RunState
+    source: RunSource
+    """The run, read up to the same event as everything else."""
     ledger: Ledger
     overheads: Overheads | None
     attempts: Attempts
     sessions: Sequence[HeldSession]
     segments: SegmentFold
+
+    @property
+    def state(self) -> RunState:
+        """Stages, slots, sessions and the latest failures."""
+        return self.source.state
 
     @property
     def held_s(self) -> float:
@@ -126,7 +132,6 @@ class _Gatherer:
     """Folds every event into everything at once, so that the journal is read only once."""
 
     def __init__(self) -> None:
-        self.state = RunState()
         self.ledger = LedgerFold()
         self.overheads = OverheadFold()
         self.segments = SegmentFold()
@@ -137,7 +142,6 @@ class _Gatherer:
 
     def apply(self, event: AnyEvent) -> None:
         last, was_open = self.ledger.attempts.last_at, self.ledger.attempts.opened
-        self.state.apply(event)
         self._take(self.ledger.apply(event))
         match event:
             case TasksSucceeded():
@@ -152,14 +156,14 @@ class _Gatherer:
             case _:
                 pass
 
-    def finish(self, *, now: float | None) -> Gathered:
+    def finish(self, source: RunSource, *, now: float | None) -> Gathered:
         open_still, last = self.ledger.attempts.opened, self.ledger.attempts.last_at
         ledger, batches = self.ledger.ledger(now=now)
         self._take(batches)
         if open_still:
             self._end(last if now is None else max(now, last))
         return Gathered(
-            state=self.state,
+            source=source,
             ledger=ledger,
             overheads=self.overheads.result(),
             attempts=self.columns.attempts(),
@@ -182,12 +186,12 @@ class _Gatherer:
         )
 
 
-def gather(source: RunSource, *, now: float) -> Gathered:
-    """Read the journal of a run from its beginning.
+def gather(directory: RunDirectory, *, now: float) -> Gathered:
+    """Read a run from its beginning, once.
 
     Parameters
     ----------
-    source
+    directory
         The run.
     now
         The time, up to which a live run is held [s since the epoch].
@@ -197,7 +201,6 @@ def gather(source: RunSource, *, now: float) -> Gathered:
     JournalError
         If the journal cannot be read, or is damaged.
     """
-    gatherer = _Gatherer()
-    for event in read_journal(source.directory.journal):
-        gatherer.apply(event)
-    return gatherer.finish(now=now if source.live else None)
+    source, gatherer = RunSource(directory), _Gatherer()
+    source.refresh(also=gatherer.apply)
+    return gatherer.finish(source, now=now if source.live else None)

@@ -8,6 +8,9 @@ from typing import Any
 
 from hpcflow.dashboards.style import FAINT, FONT, GRID, INK
 
+LONGEST_VALUE = 400
+"""Characters of an option's value that are shown."""
+
 _CSS = f"""
 :root {{ color-scheme: light; }}
 body {{ margin: 0; background: #f5f7f9; color: {INK}; font: 15px/1.5 {FONT}; }}
@@ -109,10 +112,20 @@ def caption(words: str) -> str:
 def mapping_table(mapping: Mapping[str, Any]) -> str:
     """Return a nested mapping as rows of dotted names and values."""
     rows = [
-        (f"<code>{escape(name)}</code>", f"<code>{escape(value)}</code>")
+        (f"<code>{escape(name)}</code>", f"<code>{escape(_shown(value))}</code>")
         for name, value in _flat(mapping, "")
     ]
     return table(("option", "value"), rows)
+
+
+def _shown(value: object) -> str:
+    """Return a TOML value as people write it, cut where it is very long."""
+    shown = str(value)
+    if isinstance(value, bool):
+        shown = shown.lower()
+    elif isinstance(value, list):
+        shown = ", ".join(_shown(one) for one in value[:LONGEST_VALUE])
+    return shown if len(shown) <= LONGEST_VALUE else shown[:LONGEST_VALUE] + "…"
 
 
 def _flat(mapping: Mapping[str, Any], prefix: str) -> list[tuple[str, object]]:

@@ -30,7 +30,7 @@ def write_report(source: RunSource, path: Path, *, now: float) -> None:
     Parameters
     ----------
     source
-        The run: live, dead or copied.
+        The run: live, dead or copied. It need not have been read: the report reads for itself.
     path
         The file; it takes the place of an older one once it is complete.
     now
@@ -48,16 +48,16 @@ def write_report(source: RunSource, path: Path, *, now: float) -> None:
 
 def render(source: RunSource, *, now: float) -> str:
     """Return the report of a run as HTML."""
-    gathered = gather(source, now=now)
+    gathered = gather(source.directory, now=now)
     figures = _Figures()
     sections = [
-        _heading(source, gathered, now=now),
+        _heading(gathered, now=now),
         _ledger(gathered, figures),
         _slots(gathered, figures),
-        _physics(source, gathered, figures),
+        _physics(gathered, figures),
         _tasks(gathered, figures),
         _failures(gathered),
-        _machine(source, gathered),
+        _machine(gathered),
     ]
     head, body = figures.embed("\n".join(sections))
     return page.document(f"hpcflow: {source.directory.path.name}", head=head, body=body)
@@ -86,8 +86,8 @@ class _Figures:
         return str(resources.render()), f"{body}\n{script}"
 
 
-def _heading(source: RunSource, gathered: Gathered, *, now: float) -> str:
-    state, ledger = gathered.state, gathered.ledger
+def _heading(gathered: Gathered, *, now: float) -> str:
+    source, state, ledger = gathered.source, gathered.state, gathered.ledger
     name = source.directory.path.resolve().name
     sub = f"hpcflow run {state.run_id}, as of {text.instant(now)}"
     parts = [f"<h1>{page.escape(name)}</h1>", f'<p class="sub">{page.escape(sub)}</p>']
@@ -139,12 +139,16 @@ def _note(source: RunSource) -> str:
 def _molecular_cards(gathered: Gathered) -> list[str]:
     segments = gathered.segments.segments
     simulated = sum(one.ns for one in segments)
-    if not simulated:
+    if not simulated or not gathered.ledger.held_s:
         return []
     held = gathered.ledger.held_s
     return [
         page.card("simulated", f"{simulated:.4g} ns", f"in {text.count(len(segments))} segments"),
-        page.card("aggregate speed", f"{simulated / held * 86400:.4g} ns/day", "over held time"),
+        page.card(
+            "simulated a day",
+            f"{simulated / held * 86400:.4g} ns",
+            "of time in which slots were held, start-up included",
+        ),
     ]
 
 
@@ -194,12 +198,12 @@ def _slots(gathered: Gathered, figures: _Figures) -> str:
     )
 
 
-def _physics(source: RunSource, gathered: Gathered, figures: _Figures) -> str:
+def _physics(gathered: Gathered, figures: _Figures) -> str:
     segments = gathered.segments
     if not segments.segments:
         return ""
     lowest = segments.temperatures[0]
-    torsions = read_torsions(source.directory.path, segments.at(lowest))
+    torsions = read_torsions(gathered.source.directory.path, segments.at(lowest))
     energy = figures.place(free_energy_map(torsions, temperature_k=lowest))
     readings = readings_of(segments)
     kinetic = figures.place(thermostats(readings)) if readings else ""
@@ -285,7 +289,8 @@ def _failure(note: FailureNote) -> Sequence[str]:
     )
 
 
-def _machine(source: RunSource, gathered: Gathered) -> str:
+def _machine(gathered: Gathered) -> str:
+    source = gathered.source
     rows = [
         (
             str(session.number),
@@ -301,9 +306,13 @@ def _machine(source: RunSource, gathered: Gathered) -> str:
     ]
     heads = ("", "opened", "ended", "driver", "slots asked for", "replayed", "hpcflow", "Python")
     parts = [page.table(heads, rows, right=(4, 5))] if rows else []
-    if source.asked:
+    asked = {name: table for name, table in source.asked.items() if name != "ensemble"}
+    if asked:
         parts.append("<h3>What was asked, and of which machine</h3>")
-        parts.append(page.mapping_table(source.asked))
+        parts.append(page.mapping_table(asked))
+    if "ensemble" in source.asked:
+        ensemble = page.mapping_table({"ensemble": source.asked["ensemble"]})
+        parts.append(f"<details><summary>The ensemble</summary>{ensemble}</details>")
     return page.section("Sessions and versions", *parts) if parts else ""
 
 

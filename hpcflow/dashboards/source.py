@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hpcflow.core.event import AnyEvent
 from hpcflow.core.state import RunState
 from hpcflow.errors import JournalError
 from hpcflow.journal.directory import RunDirectory
@@ -32,7 +34,7 @@ class Phase(enum.StrEnum):
 
 
 class RunSource:
-    """Follows one run directory. Never locks, never writes.
+    """Follows one run directory. Never locks, never writes; reads nothing before `refresh`.
 
     Attributes
     ----------
@@ -68,8 +70,13 @@ class RunSource:
         source.refresh()
         return source
 
-    def refresh(self) -> bool:
+    def refresh(self, *, also: Callable[[AnyEvent], None] | None = None) -> bool:
         """Read what is new, and return whether anything was.
+
+        Parameters
+        ----------
+        also
+            Is given each event too, so that nobody has to read the journal a second time.
 
         Raises
         ------
@@ -81,6 +88,8 @@ class RunSource:
         before = self._journal.offset
         for event in self._journal.poll():
             self.state.apply(event)
+            if also is not None:
+                also(event)
         if self.phase is Phase.KILLED:
             self.state.end_session("driver gone")
         return self._journal.offset != before
