@@ -34,9 +34,6 @@ class InFlight:
         self._holder: dict[tuple[str, str], str] = {}
         self._free: dict[str, float] = {}
 
-    def __len__(self) -> int:
-        return len(self._holder)
-
     def send(self, event: ChunkSent) -> set[str]:
         """Take note of a chunk, and return the slots that held some of its tasks until now."""
         queue = self._queues.setdefault(event.slot, {})
@@ -80,10 +77,6 @@ class InFlight:
             running = self.running(slot)
             if running is not None:
                 yield running
-
-    def count(self, slot: str) -> int:
-        """Return the number of tasks that `slot` holds, the running one included."""
-        return len(self._queues.get(slot, ()))
 
     def only_running(self, slot: str) -> None:
         """Drop what `slot` holds and has not begun: it will not, and goes elsewhere."""

@@ -7,7 +7,7 @@ are in flight, so it stays small however many tasks a run has.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hpcflow.core.event import (
     AnyEvent,
@@ -26,12 +26,11 @@ from hpcflow.core.event import (
     TasksSucceeded,
 )
 from hpcflow.core.inflight import InFlight, Running
+from hpcflow.core.rate import RecentRate
 from hpcflow.core.task import Cause
 
 LATEST_FAILURES = 20
 """Failures that are held; older ones are only counted."""
-RATE_BUCKETS = 64
-"""Buckets of at least a second over which the recent rate is taken."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -130,36 +129,6 @@ class FailureNote:
     """Whether the task's outcome is settled by it; otherwise it is tried again."""
 
 
-@dataclass(slots=True)
-class _Rate:
-    """Endings in buckets of at least a second, over the last `RATE_BUCKETS` of them."""
-
-    since: float | None = None
-    buckets: deque[list[float]] = field(default_factory=deque)
-    total: float = 0.0
-
-    def begin(self, at: float) -> None:
-        if self.since is None:
-            self.since = at
-
-    def add(self, at: float, count: int) -> None:
-        self.begin(at)
-        if self.buckets and at - self.buckets[-1][0] < 1.0:
-            self.buckets[-1][1] += count
-        else:
-            self.buckets.append([at, float(count)])
-        self.total += count
-        if len(self.buckets) > RATE_BUCKETS:
-            _, dropped = self.buckets.popleft()
-            self.total -= dropped
-            self.since = self.buckets[0][0]
-
-    def at(self, now: float) -> float | None:
-        if self.since is None or now <= self.since or not self.total:
-            return None
-        return self.total / (now - self.since)
-
-
 class RunState:
     """Fold events with `apply`, in the journal's order, and read the attributes."""
 
@@ -175,7 +144,7 @@ class RunState:
         self.last_at: float | None = None
         """When the latest event happened [s since the epoch]."""
         self._flight = InFlight()
-        self._rate = _Rate()
+        self._rate = RecentRate()
 
     # -- reading
 
@@ -238,8 +207,7 @@ class RunState:
     def rate(self, now: float) -> float | None:
         """Return how fast tasks of this session have ended lately [1/s], or None before any has.
 
-        Lately is since the first task was sent, or over the last 64 seconds in which tasks
-        ended (seconds without an ending lengthen it).
+        Lately is what `hpcflow.core.rate` takes it to be, from when the first task was sent.
         """
         return self._rate.at(now)
 
@@ -311,7 +279,7 @@ class RunState:
     def _opened(self, event: SessionOpened) -> None:
         self.end_session("session ended")
         self.slots.clear()
-        self._rate = _Rate()
+        self._rate = RecentRate()
         self.run_id, self.seed = event.run_id, event.seed
         self.sessions.append(
             SessionState(

@@ -146,7 +146,7 @@ def test_memory_does_not_grow_with_tasks() -> None:
             for event in step.ran(number + 1, [(f"k{number}", number, number + 1)]).events:
                 state.apply(event)
         flight = state._flight
-        held = (flight._holder, flight._queues["a"], state._rate.buckets, state.failures)
+        held = (flight._holder, flight._queues["a"], state._rate._buckets, state.failures)
         return sum(len(one) for one in held) + sys.getsizeof(flight._holder)
 
     assert size(2000) <= size(200) + 64

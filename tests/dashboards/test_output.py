@@ -52,3 +52,9 @@ def test_a_pipe_is_written_directly(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_what_is_wrong_with_the_journal_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    damage = JournalError("cannot read journal 'x': line 3 is damaged")
+    with pytest.raises(JournalError, match="line 3"), replacing(tmp_path / "out.csv"):
+        raise damage
