@@ -232,6 +232,12 @@ class _Stage:
         self.exhausted = False
 
     @property
+    def depth(self) -> int:
+        """Chunks of the stage that a slot may hold now."""
+        suspect = bool(self.again) and self.again[0].losses > 0
+        return 1 if suspect else self.chunker.depth
+
+    @property
     def ready(self) -> int:
         return len(self.waiting) + len(self.again)
 
@@ -466,12 +472,13 @@ class Dispatch:
             yield send
 
     def _feed(self, stage: _Stage) -> Send | None:
-        suspect = bool(stage.again) and stage.again[0].losses > 0
-        slot = self._least_loaded(1 if suspect else stage.chunker.depth)
+        # a stage that needs idle slots gets them only if the others leave some idle
+        depth = min(other.depth for other in self._stages.values() if other.ready)
+        slot = self._least_loaded(depth)
         if slot is None:
             return None
         flights = self._flights[slot]
-        if flights and not stage.again and self._worth_waiting(stage):
+        if flights and self._worth_waiting(stage):
             return None
         chunk = self._cut(stage)
         stage.out += len(chunk.tasks)
@@ -481,7 +488,8 @@ class Dispatch:
 
     def _worth_waiting(self, stage: _Stage) -> bool:
         """Whether a slot that has work should wait for a fuller chunk behind it."""
-        return not stage.exhausted and len(stage.waiting) < stage.chunker.size
+        short = len(stage.waiting) < stage.chunker.size
+        return short and stage.out > 0 and not stage.exhausted and not stage.again
 
     def _least_loaded(self, depth: int) -> str | None:
         for load in self._load[:depth]:
@@ -503,12 +511,17 @@ class Dispatch:
         return Chunk(next(self._numbers), stage.name, 1, tasks)
 
     def _refile(self, slot: str) -> None:
-        """File a slot under the number of chunks that it holds now."""
+        """File a slot under the number of chunks that it holds, if it may be given another."""
         for load in self._load:
             load.pop(slot, None)
         flights = self._flights[slot]
-        if len(flights) < len(self._load) and not (flights and flights[-1].solo):
+        if len(flights) < len(self._load) and not (flights and self._closes(flights[-1])):
             self._load[len(flights)][slot] = None
+
+    def _closes(self, flight: _Flight) -> bool:
+        """Whether nothing may wait behind a chunk: a suspect, or tasks that take long."""
+        stage = self._stages.get(flight.chunk.stage)
+        return flight.solo or stage is None or stage.chunker.depth == 1
 
 
 def _failure(leave: Leave) -> Failure:

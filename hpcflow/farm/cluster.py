@@ -23,14 +23,7 @@ _MOST_RESTARTS = 10
 class LocalProcesses:
     """Scheduler and workers on loopback. A worker that dies is started again."""
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        *,
-        slots: int,
-        workers: int,
-        broken: Callable[[FarmError], None],
-    ) -> None:
+    def __init__(self, directory: RunDirectory, *, slots: int, workers: int) -> None:
         """Start the processes; they come up while the caller goes on.
 
         Parameters
@@ -41,8 +34,6 @@ class LocalProcesses:
             Slots in all, shared evenly among the workers.
         workers
             Worker processes.
-        broken
-            Called once, from a thread, if the scheduler dies or no worker can be kept alive.
 
         Raises
         ------
@@ -50,7 +41,6 @@ class LocalProcesses:
             If a process cannot be started.
         """
         self._directory = directory
-        self._broken = broken
         self._read, self._write = os.pipe()
         self._closing = threading.Event()
         directory.scheduler_file.unlink(missing_ok=True)
@@ -62,8 +52,7 @@ class LocalProcesses:
             for i, share in enumerate(shares)
         }
         self._workers = {name: self._start(*command) for name, command in self._commands.items()}
-        self._guard = threading.Thread(target=self._restart_dead, name="hpcflow-guard", daemon=True)
-        self._guard.start()
+        self._guard: threading.Thread | None = None
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
         log = self._log(command)
@@ -110,26 +99,38 @@ class LocalProcesses:
             time.sleep(0.01)
         return str(json.loads(self._directory.scheduler_file.read_text())["address"])
 
-    def _restart_dead(self) -> None:
+    def guard(self, broken: Callable[[FarmError], None]) -> None:
+        """Start workers that die again, from now on.
+
+        Parameters
+        ----------
+        broken
+            Called once, from a thread, if the scheduler dies or no worker can be kept alive.
+        """
+        self._guard = threading.Thread(
+            target=self._restart_dead, args=(broken,), name="hpcflow-guard", daemon=True
+        )
+        self._guard.start()
+
+    def _restart_dead(self, broken: Callable[[FarmError], None]) -> None:
         restarts = dict.fromkeys(self._workers, 0)
         while not self._closing.wait(0.2):
             if self._scheduler.poll() is not None:
-                return self._give_up(f"the scheduler ended with code {self._scheduler.returncode}")
+                why = f"the scheduler ended with code {self._scheduler.returncode}"
+                return broken(self._hopeless(why))
             dead = [name for name, process in self._workers.items() if process.poll() is not None]
             for name in dead:
                 restarts[name] += 1
                 if restarts[name] <= _MOST_RESTARTS:
                     self._workers[name] = self._start(*self._commands[name])
             if dead and min(restarts.values()) > _MOST_RESTARTS:
-                return self._give_up(f"every worker ended more than {_MOST_RESTARTS} times")
+                return broken(self._hopeless(f"every worker ended {_MOST_RESTARTS} times"))
         return None
 
-    def _give_up(self, why: str) -> None:
-        self._broken(
-            FarmError(
-                f"cannot go on: {why}. What came back is recorded; look into"
-                f" {str(self._directory.logs)!r}, then resume."
-            )
+    def _hopeless(self, why: str) -> FarmError:
+        return FarmError(
+            f"cannot go on: {why}. What came back is recorded; look into"
+            f" {str(self._directory.logs)!r}, then resume."
         )
 
     @property
@@ -145,7 +146,8 @@ class LocalProcesses:
     def close(self) -> None:
         """End every process and remove the session's keys."""
         self._closing.set()
-        self._guard.join()
+        if self._guard is not None:
+            self._guard.join()
         os.close(self._write)
         for process in (*self._workers.values(), self._scheduler):
             try:

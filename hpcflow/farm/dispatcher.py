@@ -285,6 +285,7 @@ class Dispatcher:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        self.loop.set_exception_handler(self._unforeseen)
         self.loop.run_forever()
 
     def _begin(self, make_transport: Callable[[Callable[[Report], None]], Transport]) -> None:
@@ -579,6 +580,13 @@ class Dispatcher:
         for stage in self._stages.values():
             stage.asked.inbox.end(error)
         self._notify()
+
+    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Break, rather than leave the driver waiting, on an error that nothing else handles."""
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if error is not None:
+            self._break(FarmError(f"cannot go on: the dispatcher failed: {error!r}. Resume the run."))
 
     def _notify(self) -> None:
         with self._changed:

@@ -120,12 +120,7 @@ class Farm:
 
     def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
         dask.config.set(DASK_SETTINGS)
-        self._dispatcher = Dispatcher(
-            clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
-        )
-        self._processes = LocalProcesses(
-            self._directory, slots=self._slots, workers=workers, broken=self._broken
-        )
+        self._processes = LocalProcesses(self._directory, slots=self._slots, workers=workers)
         undo.callback(self._processes.close)
         self.client = Client(
             self._processes.wait_for_address(),
@@ -134,7 +129,11 @@ class Farm:
         )
         """The plain Dask client, usable alongside."""
         undo.callback(self.client.close)
+        self._dispatcher = Dispatcher(
+            clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
+        )
         self._dispatcher.start(self._lanes)
+        self._processes.guard(self._broken)
         self.client.subscribe_topic("all", self._scheduler_said)
         for address in self.client.scheduler_info(n_workers=-1)["workers"]:
             self._dispatcher.post(Worker(address, up=True))

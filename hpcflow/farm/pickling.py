@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import pickle
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 import cloudpickle
@@ -155,16 +157,38 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def fingerprint(function: Callable[..., Any]) -> str:
-    """Return a digest of a function's source, by which a resumed run notices a changed one.
+    """Return a digest of what a function does, by which a resumed run notices a changed one.
 
-    Where there is no source (a built-in, a function made by `exec`), its name is what counts. The
-    values that a closure holds and the functions it calls are not looked at.
+    It is taken over the source without comments, layout and docstrings; of a lambda over its
+    bytecode, since its source cannot be told from the line around it. Where there is neither (a
+    built-in), the name is what counts. The values that a closure holds and the functions it calls
+    are not looked at.
     """
     wrapped = inspect.unwrap(getattr(function, "func", function))
     if not (inspect.isroutine(wrapped) or inspect.isclass(wrapped)):
         wrapped = type(wrapped)
+    content = _lambda_content(wrapped) or _source_content(wrapped)
+    return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _lambda_content(function: Any) -> str:
+    if getattr(function, "__name__", "") != "<lambda>":
+        return ""
+    return _code_content(function.__code__)
+
+
+def _code_content(code: CodeType) -> str:
+    constants = [_code_content(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    names = (code.co_names, code.co_varnames, code.co_freevars)
+    return f"{code.co_code.hex()} {constants} {names}"
+
+
+def _source_content(function: Any) -> str:
     try:
-        source = textwrap.dedent(inspect.getsource(wrapped))
-    except (OSError, TypeError):
-        source = f"{getattr(wrapped, '__module__', '')}.{getattr(wrapped, '__qualname__', '')}"
-    return hashlib.blake2b(source.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return ast.unparse(tree)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from distributed.comm import connect
+from distributed.comm import Comm, connect
 from distributed.comm.core import CommClosedError
 
 from hpcflow.core.dispatch import Chunk, Failure, Join, Leave, Return
@@ -24,6 +24,7 @@ from hpcflow.farm.wire import STORAGE, Culprit, Setup, SlotInfo
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
 _LONGEST_BACKOFF_S = 5.0
+_LAST_WAIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ class Lanes:
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
 
     async def _use(self, address: str) -> None:
-        comm = await connect(address, **self._connection)
+        comm = await self._connect(address)
         await comm.write(
             {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
         )
@@ -175,6 +176,17 @@ class Lanes:
             for slot in lane.slots():
                 del self._slots[slot]
                 self._report(Leave(slot=slot, reason=f"worker {address}: {reason}", at=time.time()))
+
+    async def _connect(self, address: str) -> Comm:
+        """Connect; when cancelled meanwhile, leave no half-open connection behind."""
+        connecting = asyncio.ensure_future(connect(address, **self._connection))
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            await asyncio.wait([connecting], timeout=_LAST_WAIT_S)
+            if not connecting.cancel() and connecting.exception() is None:
+                connecting.result().abort()
+            raise
 
     def _arrived(self, lane: _WorkerLane, report: Report) -> None:
         match report:
