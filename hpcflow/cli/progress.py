@@ -205,9 +205,11 @@ class Follower:
     def _follow(self) -> None:
         display = self._shown_on
         try:
-            while not self._stop.wait(_POLL_S):
+            stopped = False
+            while not stopped:
                 self._poll()
                 display.show(self._snapshot())
+                stopped = self._stop.wait(_POLL_S)
             self._poll()
         except JournalError as error:
             display.note(f"no progress is shown from here on: {error}")
