@@ -3,220 +3,48 @@
 It decides which tasks go to which slot and what becomes of each attempt. It has no I/O, no clock
 and no threads, so the live farm, the simulation and the tests drive the same code.
 
-Delivery: a task may run more than once; exactly one final instruction (`Settle`, `SettleFailure`)
-comes out for it. Answers to a chunk that the slot no longer holds are stale and ignored.
+Delivery: a task may run more than once; exactly one final instruction (`Settle`, or a
+`SettleFailure` with a final verdict) comes out for it. Answers to a chunk that the slot no longer
+holds are stale and ignored.
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from collections.abc import Iterable
+from typing import assert_never
 
 from hpcflow.core.chunking import Chunker
+from hpcflow.core.instruction import (
+    Chunk,
+    Finish,
+    Instruction,
+    Kill,
+    Send,
+    Settle,
+    SettleFailure,
+    Verdict,
+)
+from hpcflow.core.stimulus import (
+    Cancel,
+    Exhaust,
+    Failure,
+    Join,
+    Leave,
+    Offer,
+    Open,
+    Policy,
+    Return,
+    Stimulus,
+    Task,
+)
 from hpcflow.core.task import Cause, ErrorText
 
 LOOKAHEAD = 1
 """Chunks kept ready in the client for each chunk that a slot may hold."""
 MOST_BYTES = 8 << 20
 """A chunk takes no further task once its inputs reach this [bytes]."""
-
-
-class Task:
-    """One function applied to one input: what the dispatcher moves around."""
-
-    __slots__ = ("attempt", "created", "key", "losses", "payload", "stage", "submitted")
-
-    def __init__(self, *, stage: str, key: str, payload: bytes, created: float) -> None:
-        self.stage = stage
-        self.key = key
-        self.payload = payload
-        """The pickled input."""
-        self.created = created
-        self.submitted = created
-        """When it was last sent to a slot; kept by whoever sends it."""
-        self.attempt = 1
-        """The try that is next or under way, from 1."""
-        self.losses = 0
-        """Attempts that ended because the slot vanished."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How a stage treats attempts that do not succeed."""
-
-    retries: int = 0
-    """Further attempts after a failed one."""
-    losses: int = 3
-    """Lost attempts after which the task is `Lost`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why one attempt ended without a value. Times are seconds since the epoch."""
-
-    cause: Cause
-    error: ErrorText
-    started: float
-    finished: float
-
-
-# ---- stimuli -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """A stage begins."""
-
-    stage: str
-    policy: Policy
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A stage has further tasks; all belong to it."""
-
-    stage: str
-    tasks: list[Task]
-
-
-@dataclass(frozen=True, slots=True)
-class Exhaust:
-    """A stage will offer no further tasks."""
-
-    stage: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """A stage is given up: what waits is dropped, what runs is killed."""
-
-    stage: str
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """A slot takes tasks from now on."""
-
-    slot: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
-    """A slot is gone with everything on it."""
-
-    slot: str
-    reason: str
-    at: float
-    """When it was noticed [s since the epoch]."""
-    chunk: int | None = None
-    """The chunk that ran, where the worker could tell."""
-    index: int = 0
-    """The task of that chunk that ran."""
-    failure: Failure | None = None
-    """Set where that task is to blame."""
-    on_request: bool = False
-    """The runner was ended by `Kill`: no attempt counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Return:
-    """The next tasks of a chunk ended: columns of equal length, in the chunk's order."""
-
-    slot: str
-    chunk: int
-    values: list[Any]
-    started: list[float]
-    finished: list[float]
-    failures: Mapping[int, Failure] = field(default_factory=dict)
-    """By index into the columns."""
-    stored: Mapping[int, Any] = field(default_factory=dict)
-    """Values that are not plain, by index; opaque here."""
-
-
-Stimulus = Open | Offer | Exhaust | Cancel | Join | Leave | Return
-
-
-# ---- instructions ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tasks of one stage and one attempt number that travel together."""
-
-    number: int
-    stage: str
-    attempt: int
-    tasks: list[Task]
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Hand a chunk to a slot."""
-
-    slot: str
-    chunk: Chunk
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """End the slot's runner unless it is done with the chunk. The slot will leave and rejoin."""
-
-    slot: str
-    chunk: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
-    """Final: these tasks succeeded, in columns."""
-
-    slot: str
-    chunk: Chunk
-    tasks: list[Task]
-    values: list[Any]
-    started: list[float]
-    finished: list[float]
-    stored: Mapping[int, Any]
-
-
-class Verdict(enum.Enum):
-    """What an attempt without a value means for its task."""
-
-    FAILED = enum.auto()
-    """Final: to blame, and no retries left."""
-    LOST = enum.auto()
-    """Final: its slots vanished too many times."""
-    RETRY = enum.auto()
-    """To blame; tried again."""
-    RELOCATE = enum.auto()
-    """Its slot vanished; runs again."""
-
-
-@dataclass(frozen=True, slots=True)
-class SettleFailure:
-    """An attempt ended without a value; `attempt` is the one that did."""
-
-    slot: str
-    task: Task
-    attempt: int
-    failure: Failure
-    verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Every task of the stage is settled, and no more will come."""
-
-    stage: str
-
-
-Instruction = Send | Kill | Settle | SettleFailure | Finish
-
-
-# ---- state -------------------------------------------------------------------------------------
 
 
 class _Stage:
@@ -364,11 +192,9 @@ class Dispatch:
                     stored=answer.stored,
                 )
             ]
-        return self._settle_mixed(stage, flight.chunk, tasks, answer)
+        return self._settle_mixed(flight.chunk, tasks, answer)
 
-    def _settle_mixed(
-        self, stage: _Stage, chunk: Chunk, tasks: list[Task], answer: Return
-    ) -> list[Instruction]:
+    def _settle_mixed(self, chunk: Chunk, tasks: list[Task], answer: Return) -> list[Instruction]:
         done: list[Instruction] = []
         good = [i for i in range(len(tasks)) if i not in answer.failures]
         if good:
@@ -384,12 +210,13 @@ class Dispatch:
                 )
             )
         done.extend(
-            self._blame(stage, answer.slot, tasks[i], answer.failures[i])
+            self._blame(tasks[i], answer.failures[i], slot=answer.slot)
             for i in sorted(answer.failures)
         )
         return done
 
-    def _blame(self, stage: _Stage, slot: str, task: Task, failure: Failure) -> SettleFailure:
+    def _blame(self, task: Task, failure: Failure, *, slot: str) -> SettleFailure:
+        stage = self._stages[task.stage]
         attempt = task.attempt
         if failure.cause is Cause.SLOT_LOST:
             task.losses += 1
@@ -421,9 +248,8 @@ class Dispatch:
             stage.out -= len(left)
             blameless = leave.on_request
             running = None if blameless else self._running(leave, flight, head=position == 0)
-            for task in left:
-                if task is running:
-                    done.append(self._blame(stage, leave.slot, task, _failure(leave)))
+            if running is not None:
+                done.append(self._blame(running, _failure(leave), slot=leave.slot))
             self._give_back(stage, [task for task in left if task is not running])
         return done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,4 +50,4 @@ def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
     if slots > len(cores):
         return [SlotResources(cores=tuple(cores))] * slots
     edges = [len(cores) * i // slots for i in range(slots + 1)]
-    return [SlotResources(cores=tuple(cores[a:b])) for a, b in zip(edges, edges[1:], strict=False)]
+    return [SlotResources(cores=tuple(cores[a:b])) for a, b in itertools.pairwise(edges)]

@@ -1,1 +1,1 @@
-"""The farm: Dask scheduler and workers, our slots and runners on them, and the client that feeds them."""
+"""The farm: a Dask scheduler and workers, slots and runners on them, the client that feeds them."""

@@ -40,7 +40,9 @@ class _Limit:
 class Child:
     """One runner process."""
 
-    def __init__(self, slot: str, resources: SlotResources, log: Path | None, *, slots: int) -> None:
+    def __init__(
+        self, slot: str, resources: SlotResources, log: Path | None, *, slots: int
+    ) -> None:
         """Start the process.
 
         Parameters
@@ -75,7 +77,9 @@ class Child:
         descriptors = (theirs.fileno(), page, self._trace)
         cores = ",".join(map(str, resources.cores))
         threads = str(max(1, len(resources.cores) if slots == 1 else len(resources.cores) // slots))
-        output = None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        output = (
+            None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        )
         try:
             self._process = subprocess.Popen(
                 [
@@ -214,4 +218,3 @@ class Child:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
             return Cause.SIGNAL, f"the runner was killed by {name}{hint}"
         return Cause.EXIT, f"the task ended its process with exit code {code}"
-

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hpcflow.errors import FarmError
@@ -56,13 +57,15 @@ class LocalProcesses:
 
     def _start(self, *command: str) -> subprocess.Popen[bytes]:
         log = self._log(command)
-        with open(log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)) as output:  # Path.open takes no opener
+        with open(
+            log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
+        ) as output:  # Path.open takes no opener
             try:
                 return subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "hpcflow.farm.process", *command),
+                        *(sys.executable, "-m", "hpcflow.farm.process"),
                         *("--directory", str(self._directory.path.absolute())),
-                        *("--host", "127.0.0.1", "--parent", str(self._read)),
+                        *("--host", "127.0.0.1", "--parent", str(self._read), *command),
                     ],
                     pass_fds=(self._read,),
                     stdin=subprocess.DEVNULL,
@@ -116,16 +119,18 @@ class LocalProcesses:
         restarts = dict.fromkeys(self._workers, 0)
         while not self._closing.wait(0.2):
             if self._scheduler.poll() is not None:
-                why = f"the scheduler ended with code {self._scheduler.returncode}"
-                return broken(self._hopeless(why))
+                broken(
+                    self._hopeless(f"the scheduler ended with code {self._scheduler.returncode}")
+                )
+                return
             dead = [name for name, process in self._workers.items() if process.poll() is not None]
             for name in dead:
                 restarts[name] += 1
                 if restarts[name] <= _MOST_RESTARTS:
                     self._workers[name] = self._start(*self._commands[name])
             if dead and min(restarts.values()) > _MOST_RESTARTS:
-                return broken(self._hopeless(f"every worker ended {_MOST_RESTARTS} times"))
-        return None
+                broken(self._hopeless(f"every worker ended {_MOST_RESTARTS} times"))
+                return
 
     def _hopeless(self, why: str) -> FarmError:
         return FarmError(

@@ -8,6 +8,7 @@ the driver: what a driver has seen is recorded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,135 +17,49 @@ from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 from hpcflow.clock import Clock
-from hpcflow.core.dispatch import (
-    Cancel,
-    Dispatch,
-    Exhaust,
+from hpcflow.core.dispatch import Dispatch
+from hpcflow.core.event import Event, SlotJoined, SlotLost, StageClosed, TaskFailed, TaskLost
+from hpcflow.core.instruction import (
+    Chunk,
     Finish,
     Instruction,
-    Join,
     Kill,
-    Leave,
-    Offer,
-    Open,
-    Return,
     Send,
     Settle,
     SettleFailure,
-    Task,
     Verdict,
 )
-from hpcflow.core.event import (
-    AttemptFailed,
-    AttemptLost,
-    ChunkSent,
-    Event,
-    PayloadRef,
-    SlotJoined,
-    SlotLost,
-    StageClosed,
-    StageOpened,
-    TaskFailed,
-    TaskLost,
-    TasksOffered,
-    TasksSucceeded,
-)
+from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Task
 from hpcflow.errors import FarmError, HpcflowError, JournalError
-from hpcflow.farm.stage import Inbox, Named, StageRequest
+from hpcflow.farm.mail import (
+    Broken,
+    CancelStage,
+    EndStage,
+    Give,
+    Nudge,
+    OpenStage,
+    Preload,
+    Request,
+    Statistics,
+    Worker,
+)
+from hpcflow.farm.recording import (
+    record_chunk,
+    record_failure,
+    record_join,
+    record_offer,
+    record_stage,
+    record_success,
+)
+from hpcflow.farm.stage import Inbox, Named
 from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport
+from hpcflow.farm.wire import SlotInfo
 from hpcflow.journal.outcome import FinalEvent
 from hpcflow.journal.writer import JournalWriter
 
+JOIN_LIMIT_S = 300.0
+"""A farm whose first slot takes longer than this is broken [s]."""
 _SYNC_S = 1.0
-
-
-# ---- what the driver's threads ask for --------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OpenStage:
-    """Begin a stage."""
-
-    request: StageRequest
-    inbox: Inbox
-    grant: Callable[[int], None]
-    """Called on the loop with the number of further tasks that are wanted."""
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Give:
-    """A named task of a stage."""
-
-    stage: str
-    named: Named
-    created: float
-
-
-@dataclass(frozen=True, slots=True)
-class EndStage:
-    """No further task of a stage will be given; `count` have been."""
-
-    stage: str
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class CancelStage:
-    """A stage's outcomes are no longer wanted."""
-
-    stage: str
-    count: int
-    for_good: bool
-    """Whether the journal says so; else the stage is left to be resumed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Preload:
-    """Load an object in every runner."""
-
-    name: str
-    blob: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Worker:
-    """Dask has gained or given up a worker."""
-
-    address: str
-    up: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """The farm cannot go on."""
-
-    error: HpcflowError
-
-
-@dataclass(frozen=True, slots=True)
-class Nudge:
-    """The driver has caught up with its outcomes."""
-
-
-Request = OpenStage | Give | EndStage | CancelStage | Preload | Worker | Broken | Nudge
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
-    """A farm at one instant. Tasks are counted in this session; replayed ones apart."""
-
-    slots: int
-    """Slots that take tasks now."""
-    offered: int
-    """Tasks read from iterables or submitted to streams."""
-    succeeded: int
-    failed: int
-    lost: int
-    retried: int
-    """Attempts that failed or were lost and led to another one."""
-    in_flight: int
-    """Tasks offered and not settled."""
 
 
 @dataclass(slots=True)
@@ -216,7 +131,8 @@ class Dispatcher:
         self._mail.append(mail)
         if not self._waking:
             self._waking = True
-            self.loop.call_soon_threadsafe(self._empty)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: too late
+                self.loop.call_soon_threadsafe(self._empty)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run a function on the loop and return what it returns."""
@@ -265,21 +181,13 @@ class Dispatcher:
                 f" ({why}). Wait longer, or look into the logs of the run directory."
             )
 
-    def close(self, final: Event) -> None:
-        """Record what is back and `final`, let go of the workers, and end the loop.
-
-        Raises
-        ------
-        JournalError
-            If the journal cannot take the last events.
-        """
-        try:
-            self.call(self._finish, final)
-        finally:
-            asyncio.run_coroutine_threadsafe(self._transport.close(), self.loop).result()
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
-            self.loop.close()
+    def close(self) -> None:
+        """Record what is back, let go of the workers, and end the loop."""
+        self.call(self._finish)
+        asyncio.run_coroutine_threadsafe(self._let_go(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
 
     # -- on the loop
 
@@ -292,6 +200,16 @@ class Dispatcher:
         self._transport = make_transport(self.post)
         if self._journal is not None:
             self.loop.call_later(_SYNC_S, self._sync, self._journal)
+        self.loop.call_later(JOIN_LIMIT_S, self._expect_slots)
+
+    def _expect_slots(self) -> None:
+        if not self._places and self._error is None:
+            self._break(
+                FarmError(
+                    f"cannot start: no slot has joined within {JOIN_LIMIT_S:g} s. Look into the"
+                    " logs of the run directory."
+                )
+            )
 
     def _sync(self, journal: JournalWriter) -> None:
         def done(sync: asyncio.Future[None]) -> None:
@@ -303,19 +221,20 @@ class Dispatcher:
 
         self.loop.run_in_executor(None, journal.sync).add_done_callback(done)
 
-    def _finish(self, final: Event) -> None:
+    async def _let_go(self) -> None:
+        await self._transport.close()
+        await self.loop.shutdown_default_executor()
+
+    def _finish(self) -> None:
         self._empty()
         for stage in self._stages.values():
             stage.asked.inbox.end(
                 FarmError(
-                    f"cannot return further outcomes of stage {stage.asked.request.name!r}: the farm"
-                    " was closed. Read them inside the `with` block."
+                    f"cannot return further outcomes of stage {stage.asked.request.name!r}: the"
+                    " farm was closed. Read them inside the `with` block."
                 )
             )
-        broken = isinstance(self._error, JournalError)
         self._error = self._error or FarmError("cannot use the farm: it is closed. Open another.")
-        if self._journal is not None and not broken:
-            self._journal.append([final])
 
     def _empty(self) -> None:
         """Work off the mailbox: decide, send, record, and only then deliver."""
@@ -349,37 +268,40 @@ class Dispatcher:
 
     def _take(self, mail: Request | Report, group: _Group) -> None:
         match mail:
-            case Return() | Leave() | Join():
+            case Return() | Leave() | Join() | Joined() | GaveUp() | DiskFull():
                 self._hear(mail, group)
-            case Give():
-                self._give(mail, group)
-            case Joined(info):
-                place = SlotJoined(
-                    at=self._clock.now(),
-                    slot=info.name,
-                    host=info.host,
-                    worker=info.worker,
-                    pid=info.pid,
-                    device=info.device,
-                    cores=info.cores,
-                    booted=info.booted,
-                    preload_s=info.preload_s,
-                )
-                self._places[info.name] = place
-                self._refusals.pop(info.name, None)
-                group.events.append(place)
-                self._do(self._dispatch.handle(Join(info.name)), group)
+            case _:
+                self._obey(mail, group)
+
+    def _hear(self, report: Report, group: _Group) -> None:
+        """Take in what a worker says."""
+        match report:
+            case Return() | Join():
+                self._do(self._dispatch.handle(report), group)
+            case Leave(slot=slot, reason=reason, at=at):
+                group.events.append(SlotLost(at=at, slot=slot, reason=reason))
+                self._do(self._dispatch.handle(report), group)
                 self._notify()
+            case Joined(info):
+                self._join(info, group)
             case GaveUp(slot, reason):
                 self._refuse(slot, reason)
             case DiskFull(reason):
                 self._break(JournalError(reason))
+            case _:
+                assert_never(report)
+
+    def _obey(self, request: Request, group: _Group) -> None:
+        """Do what a thread of the driver asks."""
+        match request:
+            case Give():
+                self._give(request, group)
             case OpenStage():
-                self._open(mail, group)
+                self._open(request, group)
             case EndStage(name, count):
                 self._end(name, count, group)
             case CancelStage():
-                self._cancel(mail, group)
+                self._cancel(request, group)
             case Preload(name, blob):
                 self._transport.preload(name, blob)
             case Worker(address, up):
@@ -390,29 +312,21 @@ class Dispatcher:
             case Nudge():
                 pass
             case _:
-                assert_never(mail)
+                assert_never(request)
 
-    def _hear(self, report: Return | Leave | Join, group: _Group) -> None:
-        if isinstance(report, Leave) and report.slot in self._places:
-            group.events.append(SlotLost(at=report.at, slot=report.slot, reason=report.reason))
-            self._notify()
-        self._do(self._dispatch.handle(report), group)
+    def _join(self, info: SlotInfo, group: _Group) -> None:
+        place = self._places[info.name] = record_join(info, at=self._clock.now())
+        self._refusals.pop(info.name, None)
+        group.events.append(place)
+        self._do(self._dispatch.handle(Join(info.name)), group)
+        self._notify()
 
     # -- stages
 
     def _open(self, asked: OpenStage, group: _Group) -> None:
         request = asked.request
         self._stages[request.name] = _Open(asked)
-        group.events.append(
-            StageOpened(
-                at=self._clock.now(),
-                stage=request.name,
-                kind=request.kind,
-                function=getattr(request.function, "__qualname__", repr(request.function)),
-                fingerprint=asked.fingerprint,
-                total=request.total,
-            )
-        )
+        group.events.append(record_stage(request, asked.fingerprint, at=self._clock.now()))
         self._do(self._dispatch.handle(Open(request.name, request.policy)), group)
 
     def _give(self, given: Give, group: _Group) -> None:
@@ -421,9 +335,7 @@ class Dispatcher:
             return
         stage.given += 1
         named = given.named
-        task = Task(
-            stage=given.stage, key=named.key, payload=named.payload, created=given.created
-        )
+        task = Task(stage=given.stage, key=named.key, payload=named.payload, created=given.created)
         group.offers.setdefault(given.stage, []).append((named, task))
 
     def _offer(self, name: str, offers: list[tuple[Named, Task]], group: _Group) -> None:
@@ -432,15 +344,7 @@ class Dispatcher:
         self._counts.offered += len(offers)
         fresh = [named for named, _ in offers if not named.known]
         if fresh:
-            # a run of consecutive positions: known tasks of a resumed run come before new ones
-            event = TasksOffered(
-                at=self._clock.now(),
-                stage=name,
-                first=fresh[0].position,
-                keys=[named.key for named in fresh],
-                digests=[named.digest for named in fresh if named.digest],
-            )
-            group.events.append(event)
+            group.events.append(record_offer(name, fresh, at=self._clock.now()))
         self._do(self._dispatch.handle(Offer(name, [task for _, task in offers])), group)
 
     def _end(self, name: str, count: int, group: _Group) -> None:
@@ -482,20 +386,7 @@ class Dispatcher:
         for instruction in instructions:
             match instruction:
                 case Send(slot, chunk):
-                    now = self._clock.now()
-                    for task in chunk.tasks:
-                        task.submitted = now
-                    group.events.append(
-                        ChunkSent(
-                            at=now,
-                            chunk=chunk.number,
-                            stage=chunk.stage,
-                            slot=slot,
-                            attempt=chunk.attempt,
-                            keys=[task.key for task in chunk.tasks],
-                        )
-                    )
-                    self._transport.send(slot, chunk, self._stages[chunk.stage].asked.request.call)
+                    self._send(slot, chunk, group)
                 case Settle():
                     self._settle(instruction, group)
                 case SettleFailure():
@@ -503,50 +394,29 @@ class Dispatcher:
                 case Kill(slot, number):
                     self._transport.kill(slot, number)
                 case Finish(name):
-                    stage = self._stages.pop(name)
-                    assert stage.count is not None, "a stage finishes after its end"
-                    group.events.append(
-                        StageClosed(at=self._clock.now(), stage=name, offered=stage.count)
-                    )
-                    group.ends.append(stage.asked.inbox)
+                    self._close_stage(name, group)
                 case _:
                     assert_never(instruction)
 
+    def _send(self, slot: str, chunk: Chunk, group: _Group) -> None:
+        now = self._clock.now()
+        for task in chunk.tasks:
+            task.submitted = now
+        group.events.append(record_chunk(slot, chunk, at=now))
+        self._transport.send(slot, chunk, self._stages[chunk.stage].asked.request.call)
+
+    def _close_stage(self, name: str, group: _Group) -> None:
+        stage = self._stages.pop(name)
+        assert stage.count is not None, "a stage finishes after its end"
+        group.events.append(StageClosed(at=self._clock.now(), stage=name, offered=stage.count))
+        group.ends.append(stage.asked.inbox)
+
     def _settle(self, settle: Settle, group: _Group) -> None:
-        tasks = settle.tasks
-        event = TasksSucceeded(
-            at=self._clock.now(),
-            stage=settle.chunk.stage,
-            slot=settle.slot,
-            attempt=settle.chunk.attempt,
-            submitted=tasks[0].submitted,
-            keys=[task.key for task in tasks],
-            values=settle.values,
-            created=[task.created for task in tasks],
-            started=settle.started,
-            finished=settle.finished,
-            pickles={i: v for i, v in settle.stored.items() if isinstance(v, bytes)},
-            payloads={i: v for i, v in settle.stored.items() if isinstance(v, PayloadRef)},
-        )
-        self._counts.succeeded += len(tasks)
-        self._deliver(event, len(tasks), group)
+        self._counts.succeeded += len(settle.tasks)
+        self._deliver(record_success(settle, at=self._clock.now()), len(settle.tasks), group)
 
     def _settle_failure(self, settle: SettleFailure, group: _Group) -> None:
-        kind = _FAILURE_EVENTS[settle.verdict]
-        task, failure = settle.task, settle.failure
-        event = kind(
-            at=self._clock.now(),
-            stage=task.stage,
-            key=task.key,
-            slot=settle.slot,
-            attempt=settle.attempt,
-            created=task.created,
-            submitted=task.submitted,
-            started=failure.started,
-            finished=failure.finished,
-            cause=failure.cause,
-            error=failure.error,
-        )
+        event = record_failure(settle, at=self._clock.now())
         if isinstance(event, TaskFailed | TaskLost):
             self._counts.failed += settle.verdict is Verdict.FAILED
             self._counts.lost += settle.verdict is Verdict.LOST
@@ -586,16 +456,10 @@ class Dispatcher:
         loop.default_exception_handler(context)
         error = context.get("exception")
         if error is not None:
-            self._break(FarmError(f"cannot go on: the dispatcher failed: {error!r}. Resume the run."))
+            self._break(
+                FarmError(f"cannot go on: the dispatcher failed: {error!r}. Resume the run.")
+            )
 
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
-
-
-_FAILURE_EVENTS = {
-    Verdict.FAILED: TaskFailed,
-    Verdict.LOST: TaskLost,
-    Verdict.RETRY: AttemptFailed,
-    Verdict.RELOCATE: AttemptLost,
-}

@@ -8,6 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
@@ -18,17 +20,19 @@ import dask
 from distributed import Client
 
 from hpcflow.clock import SystemClock
-from hpcflow.core.dispatch import Policy
 from hpcflow.core.event import SessionClosed
+from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError
-from hpcflow.farm.cluster import LocalProcesses
-from hpcflow.farm.dispatcher import Broken, Dispatcher, Preload, Statistics, Worker
+from hpcflow.farm.cluster import START_S, LocalProcesses
+from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
+from hpcflow.farm.mail import Broken, Preload, Statistics, Worker
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
+from hpcflow.farm.request import Key, StageOptions, StageRequest
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.security import load_security
-from hpcflow.farm.stage import Key, Naming, StageRequest
+from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Lanes, Report
 from hpcflow.farm.tuning import DASK_SETTINGS
 from hpcflow.farm.wire import Setup
@@ -114,7 +118,7 @@ class Farm:
         )
         """Seed of the run."""
         with contextlib.ExitStack() as undo:
-            undo.callback(self._let_go)
+            undo.callback(self._let_go, "error: the farm could not be started")
             self._start(workers, undo)
             undo.pop_all()
 
@@ -134,7 +138,26 @@ class Farm:
         )
         self._dispatcher.start(self._lanes)
         self._processes.guard(self._broken)
+        self._follow_workers()
+
+    def _follow_workers(self) -> None:
+        """Hear of every worker: those that come from now on, and then those that are there.
+
+        A subscription travels on another connection than questions do, so a worker that comes
+        between the two could be missed: the first event of a second one shows that both hold.
+        """
+        follows, topic = threading.Event(), f"hpcflow-{os.getpid()}-{id(self)}"
         self.client.subscribe_topic("all", self._scheduler_said)
+        self.client.subscribe_topic(topic, lambda _: follows.set())
+        deadline = time.monotonic() + START_S
+        while not follows.wait(0.01):
+            self.client.log_event(topic, "ready?")
+            if time.monotonic() > deadline:
+                raise FarmError(
+                    f"cannot follow the workers: the scheduler has not answered for {START_S:g} s."
+                    " Look into its log."
+                )
+        self.client.unsubscribe_topic(topic)
         for address in self.client.scheduler_info(n_workers=-1)["workers"]:
             self._dispatcher.post(Worker(address, up=True))
 
@@ -201,12 +224,16 @@ class Farm:
         """
         items = iter(tasks)
         total = len(tasks) if isinstance(tasks, Sized) else None
-        request = self._request("map", function, stage, key, retries, time_limit_s, total)
+        request = self._request(
+            "map",
+            function,
+            StageOptions(
+                stage=stage, key=key, retries=retries, time_limit_s=time_limit_s, total=total
+            ),
+        )
         if isinstance(tasks, list | tuple):
             self._naming(request).rehearse(tasks)
-        outcomes = Outcomes(
-            request, items, naming=self._naming(request), port=self._port(request)
-        )
+        outcomes = Outcomes(request, items, naming=self._naming(request), port=self._port(request))
         self._open.add(outcomes)
         return outcomes
 
@@ -218,6 +245,7 @@ class Farm:
         key: Key | None = None,
         retries: int = 0,
         time_limit_s: float | None = None,
+        total: int | None = None,
     ) -> Stream:
         """Return a stream: tasks are submitted one by one, the next depending on outcomes.
 
@@ -225,13 +253,21 @@ class Farm:
         ----------
         function, stage, key, retries, time_limit_s
             As in `map`.
+        total
+            How many tasks there will be, where that is known: for progress displays alone.
 
         Raises
         ------
         RequestError
             If the request cannot be met.
         """
-        request = self._request("stream", function, stage, key, retries, time_limit_s, None)
+        request = self._request(
+            "stream",
+            function,
+            StageOptions(
+                stage=stage, key=key, retries=retries, time_limit_s=time_limit_s, total=total
+            ),
+        )
         stream = Stream(request, naming=self._naming(request), port=self._port(request))
         self._open.add(stream)
         return stream
@@ -251,32 +287,19 @@ class Farm:
         self._dispatcher.post(Preload(check_key(name), pickle_call(load, args)))
 
     def _request(
-        self,
-        kind: str,
-        function: Callable[[Any], Any],
-        stage: str | None,
-        key: Key | None,
-        retries: int,
-        time_limit_s: float | None,
-        total: int | None,
+        self, kind: str, function: Callable[[Any], Any], options: StageOptions
     ) -> StageRequest:
         self._check_open()
-        if retries < 0:
-            raise RequestError(f"cannot retry {retries} times: retries are 0 or more. Raise `retries`.")
-        if time_limit_s is not None and not time_limit_s > 0:
-            raise RequestError(
-                f"cannot limit tasks to {time_limit_s} s: a time limit is more than 0 s. Raise"
-                " `time_limit_s`, or leave it out."
-            )
+        options.check()
         blob = pickle_function(function)
         return StageRequest(
-            name=self._name_stage(function, stage),
+            name=self._name_stage(function, options.stage),
             kind=kind,
             function=function,
-            key=key,
-            policy=Policy(retries=retries),
-            call=Call(number=next(self._functions), blob=blob, limit_s=time_limit_s),
-            total=total,
+            key=options.key,
+            policy=Policy(retries=options.retries),
+            call=Call(number=next(self._functions), blob=blob, limit_s=options.time_limit_s),
+            total=options.total,
         )
 
     def _name_stage(self, function: Callable[[Any], Any], stage: str | None) -> str:
@@ -364,14 +387,14 @@ class Farm:
             return
         self._closed = True
         with contextlib.ExitStack() as stack:
-            stack.callback(self._let_go)
+            stack.callback(self._let_go, reason)
             stack.callback(self._processes.close)
-            stack.callback(self.client.close)
-            self._dispatcher.close(SessionClosed(at=self._clock.now(), reason=reason))
+            stack.callback(self._dispatcher.close)
+            self.client.close()
 
-    def _let_go(self) -> None:
+    def _let_go(self, reason: str) -> None:
         if self._run is not None:
-            self._run.close()
+            self._run.close(SessionClosed(at=self._clock.now(), reason=reason))
         else:
             shutil.rmtree(self._directory.path, ignore_errors=True)
 

@@ -12,8 +12,9 @@ from typing import Any, Self
 from hpcflow.clock import Clock
 from hpcflow.core.task import AnyOutcome
 from hpcflow.errors import RequestError
-from hpcflow.farm.dispatcher import CancelStage, EndStage, Give, Nudge, OpenStage, Request
-from hpcflow.farm.stage import Inbox, Naming, Replay, StageRequest
+from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
+from hpcflow.farm.request import StageRequest
+from hpcflow.farm.stage import Inbox, Naming, Replay
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.resume import Recorded
 
@@ -75,7 +76,7 @@ class _Feeder:
                     return
                 self._pass_on(item)
             self._port.post(EndStage(self._stage, self._naming.count))
-        except BaseException as error:  # noqa: BLE001  # the driver gets whatever its iterable raises
+        except BaseException as error:  # noqa: BLE001  # whatever the iterable raises
             self.inbox.end(error)
 
     def _pass_on(self, item: Any) -> None:
@@ -131,8 +132,8 @@ class Stream(Iterator[AnyOutcome]):
     """Tasks submitted one by one, and their outcomes as they are completed.
 
     Iteration ends when nothing is in flight; after further submissions it may begin again. In a
-    resumed run, recorded outcomes come back first and in the order in which they were recorded, so a
-    driver whose submissions depend on outcomes alone submits the same tasks again.
+    resumed run, recorded outcomes come back first and in the order in which they were recorded, so
+    a driver whose submissions depend on outcomes alone submits the same tasks again.
     """
 
     def __init__(self, request: StageRequest, *, naming: Naming, port: Port) -> None:
@@ -199,7 +200,7 @@ class Stream(Iterator[AnyOutcome]):
         return outcome
 
     def cancel(self) -> None:
-        """Give up what is in flight: what waits is dropped, what runs is killed. Closes the stream."""
+        """Give up what is in flight (what waits is dropped, what runs is killed) and close."""
         self._close(CancelStage(self._stage, self._naming.count, for_good=True))
 
     def close(self) -> None:

@@ -12,8 +12,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from distributed.comm import Comm
-from distributed.comm.core import CommClosedError
+from distributed.comm.core import Comm, CommClosedError
 
 Message = tuple[Any, ...]
 BEAT_S = 2.0
@@ -48,7 +47,8 @@ class Lane:
     async def run(self, receive: Callable[[Message], None]) -> str:
         """Exchange messages until the lane ends, and return why it did."""
         workers = [
-            asyncio.ensure_future(work) for work in (self._write(), self._read(receive), self._beat())
+            asyncio.ensure_future(work)
+            for work in (self._write(), self._read(receive), self._beat())
         ]
         try:
             done, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)

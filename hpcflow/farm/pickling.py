@@ -91,9 +91,11 @@ def _unpicklable(value: Any, path: str, depth: int) -> Iterator[str]:
         for name, part in _parts(value):
             try:
                 cloudpickle.dumps(part)
-            except Exception:
+            except Exception:  # noqa: BLE001  # pickling calls the user's own methods
                 inner = True
-                yield from _unpicklable(part, name if path == "it" else f"{path} > {name}", depth - 1)
+                yield from _unpicklable(
+                    part, name if path == "it" else f"{path} > {name}", depth - 1
+                )
     if not inner:
         yield f"{path} (a {type(value).__module__}.{type(value).__qualname__})"
 

@@ -1,7 +1,8 @@
-"""The farm's own processes: a Dask scheduler, and Dask workers that serve slots.
+r"""The farm's own processes: a Dask scheduler, and Dask workers that serve slots.
 
-    python -m hpcflow.farm.process scheduler --directory DIR --host HOST --parent FD
-    python -m hpcflow.farm.process worker --directory DIR --host HOST --name NAME --slots N --parent FD
+    python -m hpcflow.farm.process --directory DIR --host HOST --parent FD scheduler
+    python -m hpcflow.farm.process --directory DIR --host HOST --parent FD worker \
+        --name NAME --slots N
 
 `DIR` is the run directory: certificates come from its `security/`, the scheduler's address goes
 to its `scheduler.json`. A process ends when `FD`, a pipe held open by whoever started it, closes:
@@ -16,8 +17,8 @@ import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,30 +65,40 @@ def _end_with(parent: int, scratch: Path | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-async def _schedule(directory: RunDirectory, *, host: str, parent: int) -> None:
-    _end_with(parent)
-    security = load_security(directory.security)
-    scheduler = await _QuietScheduler(host=host, port=0, protocol="tls", security=security)
-    temporary = directory.scheduler_file.with_suffix(".tmp")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """What every process of a farm is told."""
+
+    directory: RunDirectory
+    host: str
+    parent: int
+
+
+async def _schedule(place: _Place) -> None:
+    _end_with(place.parent)
+    security = load_security(place.directory.security)
+    scheduler = await _QuietScheduler(host=place.host, port=0, protocol="tls", security=security)
+    path = place.directory.scheduler_file
+    temporary = path.with_suffix(".tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w") as file:
         json.dump({"address": scheduler.address, "pid": os.getpid()}, file)
-    temporary.replace(directory.scheduler_file)
+    temporary.replace(path)
     await scheduler.finished()
 
 
-async def _work(directory: RunDirectory, *, host: str, parent: int, name: str, slots: int) -> None:
+async def _work(place: _Place, *, name: str, slots: int) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="hpcflow-"))
-    _end_with(parent, scratch)
-    while not directory.scheduler_file.exists():  # noqa: ASYNC110  # another process writes it
+    _end_with(place.parent, scratch)
+    scheduler_file = place.directory.scheduler_file
+    while not scheduler_file.exists():  # noqa: ASYNC110  # another process writes it
         await asyncio.sleep(0.02)
-    address = json.loads(directory.scheduler_file.read_text())["address"]
     worker = await _QuietWorker(
-        address,
+        json.loads(scheduler_file.read_text())["address"],
         name=name,
-        host=host,
+        host=place.host,
         protocol="tls",
-        security=load_security(directory.security),
+        security=load_security(place.directory.security),
         nthreads=1,
         memory_limit=0,
         local_directory=str(scratch),
@@ -97,37 +108,31 @@ async def _work(directory: RunDirectory, *, host: str, parent: int, name: str, s
 
 
 @click.group()
-def main() -> None:
+@click.option("--directory", type=click.Path(path_type=Path), required=True)
+@click.option("--host", required=True)
+@click.option("--parent", type=int, required=True)
+@click.pass_context
+def main(context: click.Context, *, directory: Path, host: str, parent: int) -> None:
     """Run one process of a farm."""
     dask.config.set(DASK_SETTINGS)
-
-
-_directory = click.option("--directory", type=click.Path(path_type=Path), required=True)
-_host = click.option("--host", required=True)
-_parent = click.option("--parent", type=int, required=True)
+    context.obj = _Place(directory=RunDirectory(directory), host=host, parent=parent)
 
 
 @main.command()
-@_directory
-@_host
-@_parent
-def scheduler(directory: Path, host: str, parent: int) -> None:
+@click.pass_obj
+def scheduler(place: _Place) -> None:
     """Run the scheduler."""
-    asyncio.run(_schedule(RunDirectory(directory), host=host, parent=parent))
+    asyncio.run(_schedule(place))
 
 
 @main.command()
-@_directory
-@_host
-@_parent
 @click.option("--name", required=True)
 @click.option("--slots", type=int, required=True)
-def worker(directory: Path, host: str, parent: int, name: str, slots: int) -> None:
+@click.pass_obj
+def worker(place: _Place, name: str, slots: int) -> None:
     """Run a worker and its slots."""
-    asyncio.run(
-        _work(RunDirectory(directory), host=host, parent=parent, name=name, slots=slots)
-    )
+    asyncio.run(_work(place, name=name, slots=slots))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

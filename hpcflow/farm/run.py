@@ -20,7 +20,7 @@ import msgspec
 
 import hpcflow
 from hpcflow.clock import Clock
-from hpcflow.core.event import SessionOpened
+from hpcflow.core.event import SessionClosed, SessionOpened
 from hpcflow.errors import JournalError, RequestError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import RunLock
@@ -40,9 +40,19 @@ class Run:
     writer: JournalWriter
     lock: RunLock
 
-    def close(self) -> None:
-        """Bring the journal to the disk and let go of the run."""
+    def close(self, closed: SessionClosed) -> None:
+        """Record how the session ended, bring the journal to the disk, and let go of the run.
+
+        A journal that could not be written before is left as it was.
+
+        Raises
+        ------
+        JournalError
+            If it cannot be written now.
+        """
         try:
+            if not self.writer.broken:
+                self.writer.append([closed])
             self.writer.close()
         finally:
             self.lock.release()
@@ -213,10 +223,14 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The commit of the working directory: which version of the driver this was."""
+    """Return the commit of the working directory: which version of the driver this was."""
     try:
         answer = subprocess.run(
-            ("git", "rev-parse", "HEAD"), capture_output=True, text=True, check=False, timeout=10
+            ("git", "rev-parse", "HEAD"),  # noqa: S607  # the user's git, wherever it is
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,8 +1,8 @@
 """The runner: the child process of a worker that runs user code on one slot.
 
 It answers its worker on a socket pair, one frame at a time, and knows nothing of Dask. Whatever
-the user's code does to this process (a segfault, `os._exit`, a leak, a hang) costs the task that did
-it: the progress page says which one that was, and the worker starts another runner.
+the user's code does to this process (a segfault, `os._exit`, a leak, a hang) costs the task that
+did it: the progress page says which one that was, and the worker starts another runner.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import traceback
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import cloudpickle
 import msgspec
@@ -29,7 +29,18 @@ from hpcflow.core.event import PayloadRef
 from hpcflow.core.plain import is_plain
 from hpcflow.core.task import Cause
 from hpcflow.farm.context import RunnerContext, current
-from hpcflow.farm.wire import STORAGE, Down, Progress, Setup, Up, read_frame, write_frame
+from hpcflow.farm.wire import (
+    STORAGE,
+    Down,
+    Progress,
+    Result,
+    Setup,
+    Up,
+    Work,
+    Wreck,
+    read_frame,
+    write_frame,
+)
 from hpcflow.journal.payload import INLINE_LIMIT, write_payload
 
 FLUSH_S = 0.02
@@ -38,32 +49,34 @@ LONGEST_TEXT = 20_000
 """Characters kept of an error's message and of its traceback."""
 _PR_SET_PDEATHSIG = 1
 _SHORT = 1024
-
-Failures = dict[int, tuple[str, str, str, str]]
-"""By index: cause, type, message, traceback."""
+_NUMBERS = frozenset({int, float, bool})
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
     """Return an exception's class, message and traceback as text, whatever its methods do."""
     kind = type(error)
-    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
     try:
         message = str(error)
-    except Exception as broken:
+    except Exception as broken:  # noqa: BLE001  # __str__ is the user's code
         message = f"(its message cannot be shown: {type(broken).__name__})"
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     try:
         text = "".join(traceback.format_exception(kind, error, frames))
-    except Exception:
+    except Exception:  # noqa: BLE001  # so is whatever the traceback shows
         text = "".join(traceback.format_tb(frames))
     return name, message[:LONGEST_TEXT], text[-LONGEST_TEXT:]
 
 
-class _Unpicklable(Exception):
+class _UnpicklableError(Exception):
     """The value that a task returned cannot travel."""
 
 
-class _Unstorable(Exception):
+class _UnstorableError(Exception):
     """The value that a task returned cannot be written: the run's trouble, not the task's."""
 
 
@@ -74,7 +87,9 @@ class Runner:
         self._stream = stream
         self._progress = progress
         self._context = context
-        self._functions: dict[int, bytes | Callable[[Any], Any]] = {}
+        self._functions: dict[int, bytes] = {}
+        self._callables: dict[int, Callable[[Any], Any]] = {}
+        self._works = msgspec.msgpack.Decoder(Work)
 
     def serve(self) -> None:
         """Answer frames until the worker closes the stream."""
@@ -82,7 +97,7 @@ class Runner:
             kind, body = frame
             match Down(kind):
                 case Down.CHUNK:
-                    self._run_chunk(*pickle.loads(body))
+                    self._run(self._works.decode(body))
                 case Down.FUNCTION:
                     number, blob = pickle.loads(body)
                     self._functions[number] = blob
@@ -96,7 +111,7 @@ class Runner:
     def _answer(self, action: Callable[[bytes], tuple[Up, bytes]], body: bytes) -> None:
         try:
             kind, answer = action(body)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # a preload is user code as well
             kind, answer = Up.REFUSED, describe(error)[2].encode("utf-8", "replace")
         write_frame(self._stream, kind, answer)
 
@@ -122,68 +137,60 @@ class Runner:
     # -- tasks
 
     def _function(self, number: int) -> Callable[[Any], Any]:
-        function = self._functions[number]
-        if isinstance(function, bytes):
-            function = self._functions[number] = pickle.loads(function)
-        return function  # type: ignore[return-value]  # the client pickles callables only
+        function = self._callables.get(number)
+        if function is None:
+            function = self._callables[number] = pickle.loads(self._functions[number])
+        return function
 
-    def _run_chunk(
-        self,
-        chunk: int,
-        stage: str,
-        function: int,
-        attempt: int,
-        limit_s: float | None,
-        keys: list[str],
-        inputs: list[bytes],
-    ) -> None:
-        current.stage, current.keys, current.attempt = stage, keys, attempt
-        current.time_limit_s = limit_s
-        result = _Result(chunk)
+    def _run(self, work: Work) -> None:
+        current.stage, current.keys, current.attempt = work.stage, work.keys, work.attempt
+        current.time_limit_s = work.limit_s
+        result = _Columns(work.chunk)
         clock, begin, loads = time.monotonic, self._progress.begin, pickle.loads
+        chunk, last = work.chunk, len(work.inputs) - 1
         now = result.begin(clock())
-        for index, blob in enumerate(inputs):
+        for index, blob in enumerate(work.inputs):
             begin(chunk, index, now)
             current.index, current.started = index, now
-            cause = Cause.INPUT
+            cause: str = Cause.INPUT
             try:
-                call, argument = self._function(function), loads(blob)
+                call, argument = self._function(work.function), loads(blob)
                 cause = Cause.EXCEPTION
                 value = call(argument)
                 cause = Cause.RESULT
                 result.take(value)
-            except _Unstorable as error:
+            except _UnstorableError as error:
                 result.fail(STORAGE, error)
-            except BaseException as error:  # the one broad except: whatever user code raises
+            except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
                 result.fail(cause, error)
             now = result.lap(clock())
-            if now - result.began > FLUSH_S and index + 1 < len(inputs):
+            if now - result.began > FLUSH_S and index < last:
                 self._send(result)
-                result = _Result(chunk)
+                result = _Columns(chunk)
                 now = result.begin(clock())
         current.index = None
         self._progress.rest()
         self._send(result)
 
-    def _send(self, result: _Result) -> None:
+    def _send(self, result: _Columns) -> None:
         write_frame(self._stream, Up.RESULT, result.encode())
 
 
-class _Result:
-    """Outcomes of consecutive tasks of a chunk, as columns."""
+class _Columns:
+    """Outcomes of consecutive tasks of a chunk, growing."""
 
     def __init__(self, chunk: int) -> None:
         self._chunk = chunk
         self._values: list[Any] = []
         self._laps = array("d")
-        self._failures: Failures = {}
-        self._stored: dict[int, bytes | PayloadRef] = {}
+        self._wrecks: dict[int, Wreck] = {}
+        self._pickles: dict[int, bytes] = {}
+        self._payloads: dict[int, PayloadRef] = {}
         self.began = 0.0
 
     def begin(self, now: float) -> float:
         self.began = now
-        self._laps.append(now)
-        return now
+        return self.lap(now)
 
     def lap(self, now: float) -> float:
         self._laps.append(now)
@@ -191,28 +198,43 @@ class _Result:
 
     def take(self, value: Any) -> None:
         """Keep a value: plain ones as they are, others pickled, large ones in a file."""
-        kind = type(value)
-        if kind is int or kind is float or value is None or (kind is str and len(value) < _SHORT):
-            if is_plain(value):
-                self._values.append(value)
-                return
-        elif _is_small_plain(value):
+        if _is_small_plain(value):
             self._values.append(value)
             return
-        self._stored[len(self._values)] = _store(value)
+        stored = _store(value)
+        if isinstance(stored, bytes):
+            self._pickles[len(self._values)] = stored
+        else:
+            self._payloads[len(self._values)] = stored
         self._values.append(None)
 
     def fail(self, cause: str, error: BaseException) -> None:
-        self._failures[len(self._values)] = (str(cause), *describe(error))
+        kind, message, text = describe(error)
+        self._wrecks[len(self._values)] = Wreck(
+            cause=cause, type=kind, message=message, traceback=text
+        )
         self._values.append(None)
 
     def encode(self) -> bytes:
         offset = time.time() - time.monotonic()
-        stamps = array("d", [lap + offset for lap in self._laps]).tobytes()
-        return pickle.dumps((self._chunk, self._values, stamps, self._failures, self._stored), 5)
+        return msgspec.msgpack.encode(
+            Result(
+                chunk=self._chunk,
+                values=self._values,
+                laps=array("d", [lap + offset for lap in self._laps]).tobytes(),
+                wrecks=self._wrecks,
+                pickles=self._pickles,
+                payloads=self._payloads,
+            )
+        )
 
 
 def _is_small_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind in _NUMBERS or value is None:
+        return is_plain(value)
+    if kind is str and len(value) < _SHORT:
+        return is_plain(value)
     try:
         return is_plain(value) and len(msgspec.json.encode(value)) <= INLINE_LIMIT
     except RecursionError:
@@ -223,7 +245,7 @@ def _store(value: Any) -> bytes | PayloadRef:
     try:
         data = cloudpickle.dumps(value)
     except Exception as error:
-        raise _Unpicklable(
+        raise _UnpicklableError(
             f"cannot return a {type(value).__qualname__} from a task: it cannot be pickled"
             f" ({error}). Return its data instead, or write it to current_task().directory."
         ) from error
@@ -234,9 +256,9 @@ def _store(value: Any) -> bytes | PayloadRef:
         return bytes(data)
     name = f"{current.keys[current.index]}.{current.attempt}"
     try:
-        return write_payload(run, current.stage, name, data)
+        return write_payload(data, run=run, stage=current.stage, name=name)
     except OSError as error:
-        raise _Unstorable(
+        raise _UnstorableError(
             f"cannot store the value of task {current.keys[current.index]!r} under"
             f" {str(run / 'payloads')!r}: {error.strerror}. Free space, then resume the run."
         ) from error
@@ -264,7 +286,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=fd)
     os.register_at_fork(after_in_child=connection.close)
-    stream = connection.makefile("rwb", buffering=1 << 20)
+    stream = cast("BinaryIO", connection.makefile("rwb", buffering=1 << 20))
     context = {"slot": slot, "device": device, "cores": allowed}
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         Runner(stream, Progress(progress_fd), context).serve()

@@ -25,7 +25,11 @@ LIFE_DAYS = 8
 
 
 def _certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, *, issuer: str, signer: ec.EllipticCurvePrivateKey
+    subject: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    issuer: str,
+    signer: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
@@ -60,7 +64,9 @@ def create_credentials(directory: Path) -> None:
     """
     authority_key = ec.generate_private_key(ec.SECP256R1())
     leaf_key = ec.generate_private_key(ec.SECP256R1())
-    authority = _certificate("hpcflow run", authority_key, issuer="hpcflow run", signer=authority_key)
+    authority = _certificate(
+        "hpcflow run", authority_key, issuer="hpcflow run", signer=authority_key
+    )
     leaf = _certificate("hpcflow", leaf_key, issuer="hpcflow run", signer=authority_key)
     pem = serialization.Encoding.PEM
     private = leaf_key.private_bytes(
@@ -75,7 +81,11 @@ def load_security(directory: Path) -> Security:
     from distributed import Security
 
     authority, pair = str(directory / "ca.pem"), str(directory / "pair.pem")
-    roles = {f"tls_{role}_{part}": pair for role in ("scheduler", "worker", "client") for part in ("cert", "key")}
+    roles = {
+        f"tls_{role}_{part}": pair
+        for role in ("scheduler", "worker", "client")
+        for part in ("cert", "key")
+    }
     return Security(require_encryption=True, tls_ca_file=authority, **roles)
 
 

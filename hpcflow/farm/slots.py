@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from distributed import WorkerPlugin
-from distributed.comm import Comm
+from distributed.comm.core import Comm
 from distributed.core import Status
 
 from hpcflow.core.resources import SlotResources
@@ -105,8 +105,10 @@ class _Session:
 
     def _receive(self, message: Message) -> None:
         match message:
-            case ("chunk", int(slot), *rest):
-                self._slots[slot].run_chunk(*rest)
+            case ("chunk", int(slot), int(life), int(chunk), limit_s, int(function), bytes(blob)):
+                if limit_s is not None:
+                    self._slots[slot].limit(life, chunk, limit_s)
+                self._slots[slot].run_chunk(life, blob, function=function)
             case ("function", int(number), bytes(blob)):
                 self.functions[number] = blob
             case ("preload", str(name), bytes(blob)):
@@ -159,10 +161,8 @@ class _Slot:
         self._life += 1
         self._known = set()
         self._was_up = False
-        logs = self._session.setup.logs
-        log = None if logs is None else Path(logs) / f"{self._name}.log"
         try:
-            child = Child(self._name, self._resources, log, slots=self._session.shared_by)
+            child = Child(self._name, self._resources, self._log(), slots=self._session.shared_by)
         except OSError as error:
             return f"its runner cannot be started: {error}"
         watch = asyncio.ensure_future(child.watch())
@@ -188,6 +188,10 @@ class _Slot:
             self._send("down", self._life, reason, body)
         self._up = False
         return refusal
+
+    def _log(self) -> Path | None:
+        logs = self._session.setup.logs
+        return None if logs is None else Path(logs) / f"{self._name}.log"
 
     async def _relay(self, child: Child) -> str | None:
         """Pass on what the runner says. Return why it refused its setup or a preload."""
@@ -231,9 +235,12 @@ class _Slot:
         if self._child is not None:
             self._child.send(Down.PRELOAD, pickle.dumps((name, blob)))
 
-    def run_chunk(
-        self, life: int, chunk: int, limit_s: float | None, function: int, blob: bytes
-    ) -> None:
+    def limit(self, life: int, chunk: int, limit_s: float) -> None:
+        """Limit the duration of each task of a chunk that is about to come [s]."""
+        if life == self._life and self._child is not None:
+            self._child.limit(chunk, limit_s)
+
+    def run_chunk(self, life: int, blob: bytes, *, function: int) -> None:
         """Hand a chunk to the runner, unless it was meant for an earlier one."""
         child = self._child
         if life != self._life or child is None or not self._up:
@@ -241,8 +248,6 @@ class _Slot:
         if function not in self._known:
             self._known.add(function)
             child.send(Down.FUNCTION, pickle.dumps((function, self._session.functions[function])))
-        if limit_s is not None:
-            child.limit(chunk, limit_s)
         child.send(Down.CHUNK, blob)
 
     def cancel(self, life: int, chunk: int) -> None:

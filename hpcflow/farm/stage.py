@@ -9,29 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcflow.core.dispatch import Policy
 from hpcflow.core.event import SlotJoined
 from hpcflow.core.task import AnyOutcome, check_key
 from hpcflow.errors import RequestError
 from hpcflow.farm.pickling import digest_input, pickle_input
-from hpcflow.farm.transport import Call
+from hpcflow.farm.request import StageRequest
 from hpcflow.journal.outcome import FinalEvent, outcomes_of
 from hpcflow.journal.resume import Recorded, StageRecord
-
-Key = Callable[[Any], str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageRequest:
-    """What the driver asked for."""
-
-    name: str
-    kind: str
-    function: Callable[[Any], Any]
-    key: Key | None
-    policy: Policy
-    call: Call
-    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +64,12 @@ class Naming:
         payload = pickle_input(value, what=label)
         digest = digest_input(value, payload)
         if key is None:
-            key, digest = f"{position}-{digest}", ""
+            known_key = self._known_by_position(position, f"{position}-{digest}")
+            key, digest = known_key or f"{position}-{digest}", ""
+            known = known_key is not None
         else:
             self._claim(check_key(key))
-        known = self._record is not None and position in self._record.keys
-        if self._record is not None:
-            key, known = self._compare(self._record, position, key, digest)
+            known = self._is_known(key, digest)
         self._position = position + 1
         return Named(position, key, digest, payload, known)
 
@@ -100,7 +84,9 @@ class Naming:
         if self._key is not None:
             for value in values:
                 self._claim(check_key(self._key(value)))
-        first_of_each_type = {type(value): (n, value) for n, value in reversed(list(enumerate(values)))}
+        first_of_each_type = {
+            type(value): (n, value) for n, value in reversed(list(enumerate(values)))
+        }
         for position, value in first_of_each_type.values():
             pickle_input(value, what=f"task {position} of stage {self._stage!r}")
 
@@ -112,24 +98,23 @@ class Naming:
             )
         self._seen.add(key)
 
-    def _compare(
-        self, record: StageRecord, position: int, key: str, digest: str
-    ) -> tuple[str, bool]:
-        """Return the task's key and whether the run knows it; refuse a changed one."""
-        if digest:
-            before = record.digests.get(key)
-            if before in (None, digest) or self._reuse_changed:
-                return key, before is not None
-            changed = f"task {key!r}"
-        else:
-            recorded = record.keys.get(position)
-            if recorded in (None, key):
-                return key, recorded is not None
-            if self._reuse_changed:
-                return str(recorded), True
-            changed = f"task {position} (recorded as {recorded!r}, now {key!r})"
-        raise RequestError(
-            f"cannot resume stage {self._stage!r}: the input of {changed} is not the one that the"
+    def _known_by_position(self, position: int, key: str) -> str | None:
+        """Return the key that the run knows a task by; refuse one with another content."""
+        recorded = None if self._record is None else self._record.keys.get(position)
+        if recorded not in (None, key) and not self._reuse_changed:
+            raise self._changed(f"task {position} (recorded as {recorded!r}, now {key!r})")
+        return recorded
+
+    def _is_known(self, key: str, digest: str) -> bool:
+        """Return whether the run knows a named task; refuse one with another content."""
+        recorded = None if self._record is None else self._record.digests.get(key)
+        if recorded not in (None, digest) and not self._reuse_changed:
+            raise self._changed(f"task {key!r}")
+        return recorded is not None
+
+    def _changed(self, what: str) -> RequestError:
+        return RequestError(
+            f"cannot resume stage {self._stage!r}: the input of {what} is not the one that the"
             " run was started with. Use a new run directory, or Farm(reuse_changed=True) to keep"
             " what was recorded. A driver that draws random numbers must seed them (farm.seed)."
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import pickle
 import time
 from array import array
 from collections.abc import Callable
@@ -12,14 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-from distributed.comm import Comm, connect
-from distributed.comm.core import CommClosedError
+from distributed.comm.core import Comm, CommClosedError, connect
 
-from hpcflow.core.dispatch import Chunk, Failure, Join, Leave, Return
+from hpcflow.core.instruction import Chunk
+from hpcflow.core.stimulus import Failure, Join, Leave, Return
 from hpcflow.core.task import Cause, ErrorText
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.slots import HANDLER
-from hpcflow.farm.wire import STORAGE, Culprit, Setup, SlotInfo
+from hpcflow.farm.wire import STORAGE, Culprit, Result, Setup, SlotInfo, Work
 
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
@@ -221,10 +220,16 @@ class _WorkerLane:
         if call.number not in self._functions:
             self._functions.add(call.number)
             self.lane.send(("function", call.number, call.blob))
-        keys = [task.key for task in chunk.tasks]
-        inputs = [task.payload for task in chunk.tasks]
-        blob = pickle.dumps(
-            (chunk.number, chunk.stage, call.number, chunk.attempt, call.limit_s, keys, inputs), 5
+        blob = msgspec.msgpack.encode(
+            Work(
+                chunk=chunk.number,
+                stage=chunk.stage,
+                function=call.number,
+                attempt=chunk.attempt,
+                limit_s=call.limit_s,
+                keys=[task.key for task in chunk.tasks],
+                inputs=[task.payload for task in chunk.tasks],
+            )
         )
         number, life = self._places[slot]
         self.lane.send(("chunk", number, life, chunk.number, call.limit_s, call.number, blob))
@@ -265,32 +270,33 @@ class _WorkerLane:
 
 
 def _returned(slot: str, blob: bytes) -> Return | DiskFull:
-    chunk, values, stamps, failures, stored = pickle.loads(blob)
-    for cause, _, message, _ in failures.values():
-        if cause == STORAGE:
-            return DiskFull(message)
+    result = _results.decode(blob)
+    for wreck in result.wrecks.values():
+        if wreck.cause == STORAGE:
+            return DiskFull(wreck.message)
     laps = array("d")
-    laps.frombytes(stamps)
+    laps.frombytes(result.laps)
     times = laps.tolist()
     return Return(
         slot=slot,
-        chunk=chunk,
-        values=values,
+        chunk=result.chunk,
+        values=result.values,
         started=times[:-1],
         finished=times[1:],
         failures={
             index: Failure(
-                cause=Cause(cause),
-                error=ErrorText(type=kind, message=message, traceback=text),
+                cause=Cause(wreck.cause),
+                error=ErrorText(type=wreck.type, message=wreck.message, traceback=wreck.traceback),
                 started=times[index],
                 finished=times[index + 1],
             )
-            for index, (cause, kind, message, text) in failures.items()
+            for index, wreck in result.wrecks.items()
         },
-        stored=stored,
+        stored={**result.pickles, **result.payloads},
     )
 
 
+_results = msgspec.msgpack.Decoder(Result)
 _DEATHS = {
     Cause.SIGNAL: "RunnerKilled",
     Cause.EXIT: "RunnerExited",
@@ -304,9 +310,7 @@ def _left(slot: str, reason: str, culprit: Culprit | None) -> Leave:
         return Leave(slot=slot, reason=reason, at=now, on_request=True)
     cause = Cause(culprit.cause)
     error = ErrorText(type=_DEATHS[cause], message=culprit.message, traceback=culprit.traceback)
-    failure = Failure(
-        cause=cause, error=error, started=culprit.started, finished=culprit.finished
-    )
+    failure = Failure(cause=cause, error=error, started=culprit.started, finished=culprit.finished)
     return Leave(
         slot=slot, reason=reason, at=now, chunk=culprit.chunk, index=culprit.index, failure=failure
     )

@@ -19,9 +19,11 @@ from __future__ import annotations
 import enum
 import mmap
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
+
+from hpcflow.core.event import PayloadRef
 
 HEAD = struct.Struct("<QB")
 """Length of the body, and kind of the frame."""
@@ -92,6 +94,41 @@ class Culprit(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str
     started: float
     finished: float
+
+
+class Work(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk for a runner."""
+
+    chunk: int
+    stage: str
+    function: int
+    attempt: int
+    limit_s: float | None
+    keys: list[str]
+    inputs: list[bytes]
+    """Pickles."""
+
+
+class Wreck(msgspec.Struct, frozen=True, kw_only=True):
+    """Why one task of a chunk has no value."""
+
+    cause: str
+    type: str
+    message: str
+    traceback: str
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The next tasks of a chunk, ended: columns of equal length, and exceptions by index."""
+
+    chunk: int
+    values: list[Any]
+    """Plain values; None where there is another entry for the task."""
+    laps: bytes
+    """Doubles [s since the epoch], one more than tasks: each task runs from one to the next."""
+    wrecks: dict[int, Wreck]
+    pickles: dict[int, bytes]
+    payloads: dict[int, PayloadRef]
 
 
 class Progress:

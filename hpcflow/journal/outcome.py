@@ -29,16 +29,12 @@ def outcomes_of(
     replayed
         Whether the event was read back.
     """
-    match event:
-        case TasksSucceeded():
-            return (
-                succeeded(event, index, place, run, replayed=replayed)
-                for index in range(len(event.keys))
-            )
-        case TaskFailed():
-            kind: type[Failed | Lost] = Failed
-        case TaskLost():
-            kind = Lost
+    if isinstance(event, TasksSucceeded):
+        return (
+            succeeded(event, index, place=place, run=run, replayed=replayed)
+            for index in range(len(event.keys))
+        )
+    kind = Failed if isinstance(event, TaskFailed) else Lost
     outcome = kind(
         key=event.key,
         stage=event.stage,
@@ -60,7 +56,7 @@ def outcomes_of(
 
 
 def succeeded(
-    event: TasksSucceeded, index: int, place: SlotJoined, run: Path | None, *, replayed: bool
+    event: TasksSucceeded, index: int, *, place: SlotJoined, run: Path | None, replayed: bool
 ) -> Succeeded:
     """Return the outcome at `index` of the event's columns."""
     return Succeeded(

@@ -16,7 +16,7 @@ INLINE_LIMIT = 32 << 10
 """A value whose pickle is longer goes to a payload file [bytes]."""
 
 
-def write_payload(run: Path, stage: str, name: str, data: bytes) -> PayloadRef:
+def write_payload(data: bytes, *, run: Path, stage: str, name: str) -> PayloadRef:
     """Write a pickled value into the run directory `run`, and say where.
 
     It has a temporary name until it is complete, so a reader never meets half a file.

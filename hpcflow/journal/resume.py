@@ -102,7 +102,7 @@ class Recorded:
         event = self._event(line.offset)
         run: Path = self._directory.path
         if isinstance(event, TasksSucceeded):
-            return succeeded(event, index, line.place, run, replayed=True)
+            return succeeded(event, index, place=line.place, run=run, replayed=True)
         assert isinstance(event, TaskFailed | TaskLost), "only final events are indexed"
         return next(outcomes_of(event, line.place, run, replayed=True))
 

@@ -36,6 +36,8 @@ class JournalWriter:
         self._path = path
         self._end = end
         self._dirty = False
+        self.broken = False
+        """Whether a write or a sync has failed: nothing more should be appended."""
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.ftruncate(self._fd, end)
@@ -57,6 +59,7 @@ class JournalWriter:
             while written < len(data):
                 written += os.pwrite(self._fd, data[written:], self._end + written)
         except OSError as error:
+            self.broken = True
             os.ftruncate(self._fd, self._end)
             raise self._refusal(error) from None
         self._end += written
@@ -76,6 +79,7 @@ class JournalWriter:
         try:
             os.fdatasync(self._fd)
         except OSError as error:
+            self.broken = True
             raise self._refusal(error) from None
 
     def close(self) -> None:

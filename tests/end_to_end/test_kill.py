@@ -19,7 +19,8 @@ from hpcflow.journal.verify import verify
 TASKS = 300
 KILLS = 20
 
-DRIVER = """
+DRIVER = (
+    """
 import json, os, sys, time
 from pathlib import Path
 from hpcflow import Farm, current_task
@@ -36,7 +37,9 @@ def work(number):
 with Farm(slots=2, run=run, seed=7) as farm:
     values = {o.key: o.result() for o in farm.map(work, range(int(%d)))}
 print(json.dumps(values, sort_keys=True))
-""" % TASKS
+"""
+    % TASKS
+)
 
 
 def start(driver: Path, run: Path, notes: Path) -> subprocess.Popen[str]:

@@ -59,7 +59,18 @@ def test_an_outcome_says_where_and_when_it_ended(farm: Farm) -> None:
 
 
 def test_values_of_any_kind_come_back_equal(farm: Farm) -> None:
-    values = [(1, 2), {3, 4}, {"a": (5,)}, b"raw", float("inf"), 2**70, "\ud800", None, [[]], "x" * 10**6]
+    values = [
+        (1, 2),
+        {3, 4},
+        {"a": (5,)},
+        b"raw",
+        float("inf"),
+        2**70,
+        "\ud800",
+        None,
+        [[]],
+        "x" * 10**6,
+    ]
     outcomes = list(farm.map(lambda v: v, values, key=lambda v: str(values.index(v))))
     for outcome in outcomes:
         expected = values[int(outcome.key)]

@@ -1,0 +1,83 @@
+"""What the dispatcher wants done."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hpcflow.core.stimulus import Failure, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tasks of one stage and one attempt number that travel together."""
+
+    number: int
+    stage: str
+    attempt: int
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Hand a chunk to a slot."""
+
+    slot: str
+    chunk: Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """End the slot's runner unless it is done with the chunk. The slot will leave and rejoin."""
+
+    slot: str
+    chunk: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settle:
+    """Final: these tasks succeeded, in columns."""
+
+    slot: str
+    chunk: Chunk
+    tasks: list[Task]
+    values: list[Any]
+    started: list[float]
+    finished: list[float]
+    stored: Mapping[int, Any]
+
+
+class Verdict(enum.Enum):
+    """What an attempt without a value means for its task."""
+
+    FAILED = enum.auto()
+    """Final: to blame, and no retries left."""
+    LOST = enum.auto()
+    """Final: its slots vanished too many times."""
+    RETRY = enum.auto()
+    """To blame; tried again."""
+    RELOCATE = enum.auto()
+    """Its slot vanished; runs again."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettleFailure:
+    """An attempt ended without a value; `attempt` is the one that did."""
+
+    slot: str
+    task: Task
+    attempt: int
+    failure: Failure
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Every task of the stage is settled, and no more will come."""
+
+    stage: str
+
+
+Instruction = Send | Kill | Settle | SettleFailure | Finish
