@@ -139,14 +139,10 @@ class LocalProcesses:
         )
 
     @property
-    def worker_pids(self) -> list[int]:
-        """Process ids of the workers."""
-        return [process.pid for process in self._workers.values()]
-
-    @property
-    def scheduler_pid(self) -> int:
-        """Process id of the scheduler."""
-        return self._scheduler.pid
+    def pids(self) -> dict[str, int]:
+        """Process ids by name: `scheduler`, and the workers' names."""
+        workers = {name: process.pid for name, process in self._workers.items()}
+        return {"scheduler": self._scheduler.pid, **workers}
 
     def close(self) -> None:
         """End every process and remove the session's keys."""

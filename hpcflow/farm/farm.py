@@ -345,6 +345,11 @@ class Farm:
         """The run directory; None where the farm keeps no run."""
         return self._run.directory if self._run else None
 
+    @property
+    def process_ids(self) -> dict[str, int]:
+        """Ids of the farm's own processes by name: `scheduler`, and each worker's name."""
+        return self._processes.pids
+
     def statistics(self) -> Statistics:
         """Return how many slots are up and what became of the tasks so far."""
         self._check_open()

@@ -19,8 +19,9 @@ from hpcflow.journal.verify import verify
 TASKS = 300
 KILLS = 20
 
-DRIVER = (
-    """
+moments = random.Random(2022)
+
+DRIVER = f"""
 import json, os, sys, time
 from pathlib import Path
 from hpcflow import Farm, current_task
@@ -30,16 +31,14 @@ run, notes = sys.argv[1:]
 def work(number):
     task = current_task()
     with open(notes, "a") as file:          # one short line: appended whole
-        file.write(f"{task.key}\\n")
+        file.write(task.key + "\\n")
     time.sleep(0.03)
-    return {"square": number * number, "seed": task.seed}
+    return {{"square": number * number, "seed": task.seed}}
 
 with Farm(slots=2, run=run, seed=7) as farm:
-    values = {o.key: o.result() for o in farm.map(work, range(int(%d)))}
+    values = {{o.key: o.result() for o in farm.map(work, range({TASKS}))}}
 print(json.dumps(values, sort_keys=True))
 """
-    % TASKS
-)
 
 
 def start(driver: Path, run: Path, notes: Path) -> subprocess.Popen[str]:
@@ -70,6 +69,22 @@ def wait_for_the_end_of(processes: list[psutil.Process]) -> None:
     assert not alive, f"still running: {alive}"
 
 
+def kill_at(process: subprocess.Popen[str], run: Path, *, goal: int) -> None:
+    """Kill a driver soon after `goal` outcomes are recorded; at once if they are already."""
+    family = psutil.Process(process.pid)
+    at_once = len(recorded_keys(run)) >= goal
+    deadline = time.monotonic() + 60
+    while len(recorded_keys(run)) < goal:
+        assert process.poll() is None, "the driver ended before it was killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(moments.random() * (1.0 if at_once else 0.03))
+    children = family.children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    wait_for_the_end_of(children)
+
+
 def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(tmp_path: Path) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER)
@@ -78,24 +93,9 @@ def test_a_driver_killed_twenty_times_loses_and_repeats_nothing(tmp_path: Path) 
     assert calm.returncode == 0
 
     run, notes = tmp_path / "run", tmp_path / "notes"
-    moments = random.Random(2022)
-    kills = 0
-    while kills < KILLS:
+    for _ in range(KILLS):
         had, before = recorded_keys(run), len(lines_of(notes))
-        goal = len(had) + moments.randrange(8)
-        process = start(driver, run, notes)
-        family = psutil.Process(process.pid)
-        deadline = time.monotonic() + 60
-        while len(recorded_keys(run)) < goal:
-            assert process.poll() is None, "the driver ended before it was killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(moments.random() * (1.0 if goal == len(had) else 0.03))
-        children = family.children(recursive=True)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        wait_for_the_end_of(children)
-        kills += 1
+        kill_at(start(driver, run, notes), run, goal=len(had) + moments.randrange(8))
         assert not had.intersection(lines_of(notes)[before:]), "a recorded task ran again"
 
     had, before = recorded_keys(run), len(lines_of(notes))

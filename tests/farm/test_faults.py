@@ -70,9 +70,8 @@ def test_an_unpicklable_result_is_a_failure_of_its_task(farm: Farm) -> None:
 
 def test_an_exception_that_the_driver_cannot_import_comes_back_as_text(farm: Farm) -> None:
     def raise_strange() -> None:
-        namespace: dict[str, Any] = {"__name__": "only_in_the_runner"}
-        exec("class StrangeError(Exception):\n    pass", namespace)
-        raise namespace["StrangeError"]("as text")
+        namespace: dict[str, Any] = {"__module__": "only_in_the_runner"}
+        raise type("StrangeError", (Exception,), namespace)("as text")
 
     bad = run_among_neighbours(farm, raise_strange)
     assert bad.cause is Cause.EXCEPTION
@@ -82,16 +81,16 @@ def test_an_exception_that_the_driver_cannot_import_comes_back_as_text(farm: Far
 
 
 def test_an_exception_whose_message_raises_is_still_told(farm: Farm) -> None:
-    class Mute(Exception):
+    class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
 
     def raise_mute() -> None:
-        raise Mute
+        raise MuteError
 
     bad = run_among_neighbours(farm, raise_mute)
     assert bad.cause is Cause.EXCEPTION
-    assert bad.error.type.endswith("Mute")
+    assert bad.error.type.endswith("MuteError")
     assert "RuntimeError" in bad.error.message
 
 
@@ -173,9 +172,8 @@ def test_a_killed_worker_is_replaced_and_loses_no_task() -> None:
         farm.wait_for_slots()
         outcomes = farm.map(slow_square, range(40))
         first = next(outcomes)
-        (pid,) = farm._processes.worker_pids
-        os.kill(pid, signal.SIGKILL)
-        values = [first.value, *(outcome.value for outcome in outcomes)]
+        os.kill(farm.process_ids["w0"], signal.SIGKILL)
+        values = [first.result(), *(outcome.result() for outcome in outcomes)]
         assert sorted(values) == [n * n for n in range(40)]
         assert farm.statistics().retried <= 2
 

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -79,17 +79,16 @@ def test_values_of_any_kind_come_back_equal(farm: Farm) -> None:
 
 
 def test_an_endless_iterable_is_read_no_further_than_needed(farm: Farm) -> None:
-    read = 0
+    read = itertools.count(1)
 
     def numbers() -> Iterator[int]:
-        nonlocal read
-        for read in itertools.count(1):  # noqa: B007  # counts what was read
-            yield read
+        while True:
+            yield next(read)
 
     outcomes = farm.map(lambda n: time.sleep(0.2), numbers())
     for _ in range(4):
         next(outcomes)
-    assert read < 20
+    assert next(read) < 20
     outcomes.close()
     assert list(outcomes) == []
 
@@ -191,10 +190,10 @@ def test_bad_requests_are_refused_before_anything_runs(
 def test_a_function_that_cannot_be_pickled_is_refused_with_the_part(farm: Farm) -> None:
     lock = threading.Lock()
     with pytest.raises(RequestError, match=r"function hold.*variable 'lock'.*_thread.lock"):
-        farm.map(lambda_holding(lock), [1])
+        farm.map(function_holding(lock), [1])
 
 
-def lambda_holding(lock: object) -> object:
+def function_holding(lock: object) -> Callable[[int], object]:
     def hold(_: int) -> object:
         return lock
 
