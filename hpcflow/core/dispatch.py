@@ -106,7 +106,7 @@ class Dispatch:
         self._flights: dict[str, deque[_Flight]] = {}
         """Chunks on each slot, in the order in which it runs them."""
         self._load: list[dict[str, None]] = [{}, {}]
-        """Slots that hold 0 and 1 chunks, longest waiting first."""
+        """Slots that hold 0 and 1 chunks, longest waiting first; closed ones are dropped late."""
         self._numbers = itertools.count(1)
 
     @property
@@ -240,7 +240,7 @@ class Dispatch:
         for load in self._load:
             load.pop(leave.slot, None)
         done: list[Instruction] = []
-        for position, flight in enumerate(flights):
+        for position, flight in reversed(list(enumerate(flights))):
             stage = self._stages.get(flight.chunk.stage)
             if stage is None:
                 continue
@@ -319,8 +319,12 @@ class Dispatch:
 
     def _least_loaded(self, depth: int) -> str | None:
         for load in self._load[:depth]:
-            if load:
-                return next(iter(load))
+            while load:
+                slot = next(iter(load))
+                flights = self._flights[slot]
+                if not flights or not self._closes(flights[-1]):
+                    return slot
+                del load[slot]  # filed again once a chunk is back
         return None
 
     def _cut(self, stage: _Stage) -> Chunk:
@@ -337,15 +341,18 @@ class Dispatch:
         return Chunk(next(self._numbers), stage.name, 1, tasks)
 
     def _refile(self, slot: str) -> None:
-        """File a slot under the number of chunks that it holds, if it may be given another."""
+        """File a slot under the number of chunks that it holds, if there is room for another."""
         for load in self._load:
             load.pop(slot, None)
-        flights = self._flights[slot]
-        if len(flights) < len(self._load) and not (flights and self._closes(flights[-1])):
-            self._load[len(flights)][slot] = None
+        held = len(self._flights[slot])
+        if held < len(self._load):
+            self._load[held][slot] = None
 
     def _closes(self, flight: _Flight) -> bool:
-        """Whether nothing may wait behind a chunk: a suspect, or tasks that take long."""
+        """Whether nothing may wait behind a chunk: a suspect, tasks that take long, or given up.
+
+        Asked when a slot is about to be fed: how long tasks take is learnt while they are out.
+        """
         stage = self._stages.get(flight.chunk.stage)
         return flight.solo or stage is None or stage.chunker.depth == 1
 

@@ -35,7 +35,7 @@ class Policy:
     retries: int = 0
     """Further attempts after a failed one."""
     losses: int = 3
-    """Lost attempts after which the task is `Lost`."""
+    """Further attempts after lost ones: the task is `Lost` once its slots vanished once more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
