@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
 import click
+import pytest
 
 from hpcflow.cli import main
 from hpcflow.core.event import AnyEvent
@@ -35,3 +38,15 @@ def test_every_command_stands_in_the_readme() -> None:
     documented = re.findall(r"^\| `hpcflow (\w+)", readme, re.MULTILINE)
 
     assert sorted(documented) == sorted(main.list_commands(click.Context(main)))
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_example_of_a_page_runs_as_it_stands(page: str, tmp_path: Path) -> None:
+    example = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)[0]
+    (tmp_path / "driver.py").write_text(example)
+
+    answer = subprocess.run(
+        [sys.executable, "driver.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert len(answer.stdout.splitlines()) == 3
