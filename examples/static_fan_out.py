@@ -16,9 +16,26 @@ from hpcflow import Farm
 PROTEINS = ["MKTAYIAKQR", "GAVLIPFW", "MSTNPKPQRKTKRNTNRRPQDVKFPGG", "ACDEFGHIKLMNPQRSTVWY"]
 # average residue masses [Da], as the ExPASy ProtParam tool uses them
 MASS = {
-    "G": 57.05, "A": 71.08, "S": 87.08, "P": 97.12, "V": 99.13, "T": 101.1, "C": 103.14,
-    "L": 113.16, "I": 113.16, "N": 114.1, "D": 115.09, "Q": 128.13, "K": 128.17, "E": 129.12,
-    "M": 131.2, "H": 137.14, "F": 147.18, "R": 156.19, "Y": 163.18, "W": 186.21,
+    "G": 57.05,
+    "A": 71.08,
+    "S": 87.08,
+    "P": 97.12,
+    "V": 99.13,
+    "T": 101.1,
+    "C": 103.14,
+    "L": 113.16,
+    "I": 113.16,
+    "N": 114.1,
+    "D": 115.09,
+    "Q": 128.13,
+    "K": 128.17,
+    "E": 129.12,
+    "M": 131.2,
+    "H": 137.14,
+    "F": 147.18,
+    "R": 156.19,
+    "Y": 163.18,
+    "W": 186.21,
 }
 WATER = 18.015
 

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 from hpcflow.core.task import AnyOutcome, Failed, Lost, Succeeded
 from hpcflow.dashboards import text
-from hpcflow.journal.directory import RunDirectory
-from hpcflow.journal.reader import read_journal
-from hpcflow.timing.ledger import Category, Ledger, ledger_of
+from hpcflow.timing.ledger import Category, Ledger
 
 Row = tuple[str, str]
 """What, and how much with its unit."""
@@ -28,9 +26,9 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
 
 
-def closing_rows(directory: RunDirectory, outcomes: Sequence[AnyOutcome]) -> list[Row]:
+def closing_rows(outcomes: Sequence[AnyOutcome], ledger: Ledger) -> list[Row]:
     """Return how many tasks ended how, and what the slots' time went to."""
-    return [*_tasks(outcomes), *_seconds(ledger_of(read_journal(directory.journal)))]
+    return [*_tasks(outcomes), *_seconds(ledger)]
 
 
 def _tasks(outcomes: Sequence[AnyOutcome]) -> list[Row]:

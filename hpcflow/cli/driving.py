@@ -20,8 +20,10 @@ from hpcflow.dashboards.source import RunSource
 from hpcflow.ensembles.configuration import RunConfiguration
 from hpcflow.farm.run import read_run_toml
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.reader import read_journal
 from hpcflow.journal.verify import verify
 from hpcflow.settings import dump_toml
+from hpcflow.timing.ledger import ledger_of
 
 _FAILURES_SHOWN = 10
 _LONGEST_LINE = 240
@@ -130,8 +132,9 @@ class _Drive:
     def _close(self) -> int:
         from hpcflow.dashboards.report import write_report  # Bokeh takes a second to import
 
-        rows = self._ensemble.summary(self._outcomes)
-        rows += closing_rows(self._directory, self._outcomes)
+        ledger = ledger_of(read_journal(self._directory.journal))
+        rows = self._ensemble.summary(self._outcomes, held_s=ledger.held_s)
+        rows += closing_rows(self._outcomes, ledger)
         missing = self._ensemble.total - len(self._outcomes)
         if missing:
             rows.append(("not run", f"{text.count(missing)}, for want of others they build on"))

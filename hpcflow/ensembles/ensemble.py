@@ -68,6 +68,14 @@ class Ensemble(Protocol):
         """
         ...
 
-    def summary(self, outcomes: Sequence[AnyOutcome]) -> list[tuple[str, str]]:
-        """Return rows (what, how much with its unit) for the table that closes a run."""
+    def summary(self, outcomes: Sequence[AnyOutcome], *, held_s: float) -> list[tuple[str, str]]:
+        """Return rows (what, how much with its unit) for the table that closes a run.
+
+        Parameters
+        ----------
+        outcomes
+            All outcomes, replayed ones included.
+        held_s
+            Time in which the run's sessions held their slots [s], pauses between them left out.
+        """
         ...

@@ -47,9 +47,8 @@ class Farm:
 
     Examples
     --------
-    >>> from hpcflow import Farm  # doctest: +SKIP
-    >>> with Farm(slots=2) as farm:  # doctest: +SKIP
-    ...     sorted(outcome.value for outcome in farm.map(abs, [-2, 1]))
+    >>> with Farm(slots=2) as farm:
+    ...     print(sorted(outcome.result() for outcome in farm.map(abs, [-2, 1])))
     [1, 2]
     """
 

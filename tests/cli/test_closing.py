@@ -1,12 +1,11 @@
 """The table that closes a run."""
 
-from pathlib import Path
-
 from hpcflow.cli.closing import closing_rows, table
 from hpcflow.core.event import SlotJoined, TaskFailed, TasksSucceeded
 from hpcflow.core.task import AnyOutcome
 from hpcflow.journal.outcome import outcomes_of
-from tests.journals import Script, write_run
+from hpcflow.timing.ledger import ledger_of
+from tests.journals import Script
 
 
 def _outcomes(script: Script, *, replayed: bool = False) -> list[AnyOutcome]:
@@ -19,14 +18,13 @@ def _outcomes(script: Script, *, replayed: bool = False) -> list[AnyOutcome]:
     ]
 
 
-def test_it_counts_outcomes_and_the_slot_seconds_lost(tmp_path: Path) -> None:
+def test_it_counts_outcomes_and_the_slot_seconds_lost() -> None:
     # One slot for 20 s: up after 4 s, idle while a task waits for 2 s, then 10 s and 3 s of work.
     script = Script().session(0, slots=1).joined(4, preload_s=1).stage(4, total=2)
     script.offered(4, "x", "y").sent(6, "x", "y").ran(16, [("x", 6, 16)])
     script.failed(19, "y", (16, 19)).stage_closed(19, offered=2).close(20)
     outcomes = _outcomes(script)
-    directory = write_run(tmp_path, script.events)
-    assert dict(closing_rows(directory, outcomes)) == {
+    assert dict(closing_rows(outcomes, ledger_of(script.events))) == {
         "tasks": "2",
         "succeeded": "1",
         "failed": "1",
@@ -37,11 +35,11 @@ def test_it_counts_outcomes_and_the_slot_seconds_lost(tmp_path: Path) -> None:
     }
 
 
-def test_replayed_outcomes_are_counted_apart(tmp_path: Path) -> None:
+def test_replayed_outcomes_are_counted_apart() -> None:
     script = Script().session(0).joined(1).stage(1).offered(1, "x").sent(1, "x")
     script.ran(2, [("x", 1, 2)]).close(3)
     outcomes = _outcomes(script, replayed=True)
-    rows = dict(closing_rows(write_run(tmp_path, script.events), outcomes))
+    rows = dict(closing_rows(outcomes, ledger_of(script.events)))
     assert rows["recorded before"] == "1"
 
 

@@ -173,7 +173,7 @@ class CommandEnsemble:
         )
         return outcomes
 
-    def summary(self, outcomes: Sequence[AnyOutcome]) -> list[tuple[str, str]]:
+    def summary(self, outcomes: Sequence[AnyOutcome], *, held_s: float) -> list[tuple[str, str]]:
         """Return how long the commands ran."""
         ran = [(o.value["seconds"], o.key) for o in outcomes if isinstance(o, Succeeded)]
         if not ran:

@@ -107,9 +107,9 @@ class OpenMMEnsemble:
                     self._continue(stream, outcome.value)
                 yield outcome
 
-    def summary(self, outcomes: Sequence[AnyOutcome]) -> list[tuple[str, str]]:
+    def summary(self, outcomes: Sequence[AnyOutcome], *, held_s: float) -> list[tuple[str, str]]:
         """Return rows on replicas, simulated time, speed and the ends of the temperatures."""
-        return rows_of(self._plan, tally_of(self._plan, outcomes))
+        return rows_of(self._plan, tally_of(self._plan, outcomes, held_s=held_s))
 
     def _continue(self, stream: Stream, record: dict[str, Any]) -> None:
         """Submit the segment after the recorded one, unless that was its replica's last."""

@@ -20,23 +20,21 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     ended_early: list[str]
     """Keys of the segments that did not succeed; their replicas go no further."""
     ns: float
-    elapsed_s: float
-    """From the first start to the last finish [s], pauses between sessions included."""
+    held_s: float
+    """Time in which slots were held for it [s], start-up included."""
     temperatures: dict[float, Mean]
     """Kinetic temperature by that of the thermostat, ascending [K]."""
 
 
-def tally_of(plan: Plan, outcomes: Sequence[AnyOutcome]) -> Tally:
+def tally_of(plan: Plan, outcomes: Sequence[AnyOutcome], *, held_s: float) -> Tally:
     """Return the totals of the outcomes so far."""
     values = [outcome.value for outcome in outcomes if isinstance(outcome, Succeeded)]
-    started = min((outcome.started for outcome in outcomes), default=0.0)
-    finished = max((outcome.finished for outcome in outcomes), default=0.0)
     return Tally(
         segments_done=len(values),
         replicas_complete=sum(value["segment"] == plan.segments - 1 for value in values),
         ended_early=sorted(o.key for o in outcomes if not isinstance(o, Succeeded)),
         ns=sum(value["ns"] for value in values),
-        elapsed_s=finished - started,
+        held_s=held_s,
         temperatures=_temperatures(values),
     )
 
@@ -49,8 +47,8 @@ def rows_of(plan: Plan, tally: Tally) -> list[tuple[str, str]]:
         ("segments", f"{tally.segments_done} of {replicas * plan.segments} done"),
         ("simulated", f"{tally.ns:.3f} ns"),
     ]
-    if tally.elapsed_s > 0:
-        rows.append(("aggregate speed", f"{tally.ns / tally.elapsed_s * 86400:.1f} ns/day"))
+    if tally.ns > 0 and tally.held_s > 0:
+        rows.append(("aggregate speed", f"{tally.ns / tally.held_s * 86400:.1f} ns/day"))
     if tally.ended_early:
         rows.append(("replicas ended early", _listed(tally.ended_early)))
     return rows + _temperature_rows(tally.temperatures)

@@ -61,7 +61,7 @@ def test_an_ensemble_stopped_in_the_middle_continues_each_replica_where_it_was(
         ]
         assert finals[0].read_bytes() == finals[1].read_bytes()
     assert all(outcome.replayed for outcome in _run(ensemble, tmp_path / "stopped"))
-    assert ("segments", "8 of 8 done") in ensemble.summary(resumed)
+    assert ("segments", "8 of 8 done") in ensemble.summary(resumed, held_s=1.0)
 
 
 def test_records_name_files_in_the_run_that_hold_the_segment(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_segment_that_fails_ends_its_replica_and_no_other(tmp_path: Path) -> N
     assert set(outcomes) == {"r000-s000", "r000-s001", "r001-s000"}
     assert isinstance(outcomes["r001-s000"], Failed)
     assert isinstance(outcomes["r000-s001"], Succeeded)
-    rows = dict(ensemble.summary(list(outcomes.values())))
+    rows = dict(ensemble.summary(list(outcomes.values()), held_s=1.0))
     assert rows["replicas"] == "1 of 2 complete"
     assert rows["replicas ended early"] == "1: at r001-s000"
 

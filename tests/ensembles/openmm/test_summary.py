@@ -57,20 +57,20 @@ def _outcomes() -> list[AnyOutcome]:
 
 
 def test_totals_count_segments_time_and_replicas_that_ended_early() -> None:
-    tally = tally_of(PLAN, _outcomes())
+    tally = tally_of(PLAN, _outcomes(), held_s=20.0)
     assert (tally.segments_done, tally.replicas_complete) == (3, 1)
     assert tally.ended_early == ["r001-s000"]
     assert tally.ns == pytest.approx(1.5)
-    assert tally.elapsed_s == 20.0
+    assert tally.held_s == 20.0
 
 
 def test_segments_of_one_temperature_share_a_mean() -> None:
-    tally = tally_of(PLAN, _outcomes())
+    tally = tally_of(PLAN, _outcomes(), held_s=20.0)
     assert tally.temperatures == {300.0: Mean(mean=301.0, sem=2.5), 400.0: Mean(mean=401.0, sem=2)}
 
 
 def test_rows_say_what_was_simulated_and_what_was_not() -> None:
-    assert rows_of(PLAN, tally_of(PLAN, _outcomes())) == [
+    assert rows_of(PLAN, tally_of(PLAN, _outcomes(), held_s=20.0)) == [
         ("replicas", "1 of 3 complete"),
         ("segments", "3 of 6 done"),
         ("simulated", "1.500 ns"),
@@ -82,7 +82,7 @@ def test_rows_say_what_was_simulated_and_what_was_not() -> None:
 
 
 def test_a_run_without_outcomes_has_a_summary() -> None:
-    assert rows_of(PLAN, tally_of(PLAN, [])) == [
+    assert rows_of(PLAN, tally_of(PLAN, [], held_s=0.0)) == [
         ("replicas", "0 of 3 complete"),
         ("segments", "0 of 6 done"),
         ("simulated", "0.000 ns"),
@@ -95,7 +95,7 @@ def test_many_replicas_that_ended_early_are_counted_and_some_named() -> None:
         Failed(cause=Cause.EXCEPTION, error=error, **_stamps(replica, 0, 1.0))
         for replica in range(9)
     ]
-    rows = dict(rows_of(PLAN, tally_of(PLAN, outcomes)))
+    rows = dict(rows_of(PLAN, tally_of(PLAN, outcomes, held_s=20.0)))
     assert rows["replicas ended early"] == (
         "9: at r000-s000, at r001-s000, at r002-s000, at r003-s000, ..."
     )
