@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from hpcflow.errors import FarmError
 from hpcflow.farm.security import create_credentials, remove_credentials
@@ -17,14 +18,18 @@ from hpcflow.journal.directory import RunDirectory
 
 START_S = 120.0
 """Longest wait for the scheduler [s]."""
-_MOST_RESTARTS = 10
-"""Restarts of one worker; one that dies more often is left dead."""
+_QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+_SHORT_LIFE_S = 10.0
+_MOST_SHORT_LIVES = 20
+"""A worker that ends within `_SHORT_LIFE_S` more often than this in a row breaks the farm."""
 
 
 class LocalProcesses:
     """Scheduler and workers on loopback. A worker that dies is started again."""
 
-    def __init__(self, directory: RunDirectory, *, slots: int, workers: int) -> None:
+    def __init__(
+        self, directory: RunDirectory, *, slots: int, workers: int, keep_logs: bool
+    ) -> None:
         """Start the processes; they come up while the caller goes on.
 
         Parameters
@@ -35,6 +40,8 @@ class LocalProcesses:
             Slots in all, shared evenly among the workers.
         workers
             Worker processes.
+        keep_logs
+            Whether what tasks print goes to files in the run directory, or to the terminal.
 
         Raises
         ------
@@ -42,46 +49,63 @@ class LocalProcesses:
             If a process cannot be started.
         """
         self._directory = directory
+        self._keep_logs = keep_logs
         self._read, self._write = os.pipe()
         self._closing = threading.Event()
+        self._guard: threading.Thread | None = None
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._shares = {
+            f"w{i}": slots * (i + 1) // workers - slots * i // workers for i in range(workers)
+        }
         directory.scheduler_file.unlink(missing_ok=True)
         create_credentials(directory.security)
-        self._scheduler = self._start("scheduler")
-        shares = [slots * (i + 1) // workers - slots * i // workers for i in range(workers)]
-        self._commands = {
-            f"w{i}": ("worker", "--name", f"w{i}", "--slots", str(share))
-            for i, share in enumerate(shares)
-        }
-        self._workers = {name: self._start(*command) for name, command in self._commands.items()}
-        self._guard: threading.Thread | None = None
+        try:
+            self._scheduler = self._start("scheduler")
+        except FarmError:
+            self._close_pipe()
+            raise
+        try:
+            for name in self._shares:
+                self._start_worker(name)
+        except FarmError:
+            self.close()
+            raise
 
-    def _start(self, *command: str) -> subprocess.Popen[bytes]:
-        log = self._log(command)
-        with open(
-            log, "ab", opener=lambda path, flags: os.open(path, flags, 0o600)
-        ) as output:  # Path.open takes no opener
-            try:
+    def _start_worker(self, name: str) -> None:
+        self._workers[name] = self._start(
+            "worker", "--name", name, "--slots", str(self._shares[name])
+        )
+
+    def _start(self, role: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [
+            *(sys.executable, "-m", "hpcflow.farm.process"),
+            *("--directory", str(self._directory.path.absolute())),
+            *("--host", "127.0.0.1", "--parent", str(self._read), role, *options),
+        ]
+        lets_through = role == "worker" and not self._keep_logs
+        try:
+            with self._open_log(role, *options) as log:
                 return subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "hpcflow.farm.process"),
-                        *("--directory", str(self._directory.path.absolute())),
-                        *("--host", "127.0.0.1", "--parent", str(self._read), *command),
-                    ],
+                    command,
                     pass_fds=(self._read,),
+                    env={**os.environ, **_QUIET} if lets_through else None,
                     stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
+                    stdout=None if lets_through else log,
+                    stderr=None if lets_through else log,
                     start_new_session=True,
                 )
-            except OSError as error:
-                raise FarmError(
-                    f"cannot start a {command[0]}: {error.strerror}. Check the limits on processes"
-                    " and open files (ulimit -a)."
-                ) from None
+        except OSError as error:
+            raise FarmError(
+                f"cannot start a {role}: {error.strerror}. Check the limits on processes and open"
+                " files (ulimit -a), and the space for logs."
+            ) from None
 
-    def _log(self, command: tuple[str, ...]) -> Path:
-        name = command[2] if len(command) > 1 else command[0]
-        return self._directory.logs / f"{name}.log"
+    def _open_log(self, role: str, *options: str) -> BinaryIO:
+        fd = os.open(self._log(role, *options), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        return os.fdopen(fd, "ab")
+
+    def _log(self, role: str, *options: str) -> Path:
+        return self._directory.logs / f"{options[1] if options else role}.log"
 
     def wait_for_address(self) -> str:
         """Return the scheduler's address.
@@ -94,7 +118,7 @@ class LocalProcesses:
         deadline = time.monotonic() + START_S
         while not self._directory.scheduler_file.exists():
             if self._scheduler.poll() is not None or time.monotonic() > deadline:
-                log = self._log(("scheduler",))
+                log = self._log("scheduler")
                 raise FarmError(
                     f"cannot start the scheduler: it ended with code {self._scheduler.poll()}."
                     f" Its log {str(log)!r} ends:\n{log.read_text(errors='replace')[-2000:]}"
@@ -116,21 +140,26 @@ class LocalProcesses:
         self._guard.start()
 
     def _restart_dead(self, broken: Callable[[FarmError], None]) -> None:
-        restarts = dict.fromkeys(self._workers, 0)
+        try:
+            self._watch_over()
+        except FarmError as error:
+            broken(error)
+
+    def _watch_over(self) -> None:
+        short_lives = dict.fromkeys(self._workers, 0)
+        born = dict.fromkeys(self._workers, time.monotonic())
         while not self._closing.wait(0.2):
             if self._scheduler.poll() is not None:
-                broken(
-                    self._hopeless(f"the scheduler ended with code {self._scheduler.returncode}")
-                )
-                return
+                code = self._scheduler.returncode
+                raise self._hopeless(f"the scheduler ended with code {code}")
             dead = [name for name, process in self._workers.items() if process.poll() is not None]
             for name in dead:
-                restarts[name] += 1
-                if restarts[name] <= _MOST_RESTARTS:
-                    self._workers[name] = self._start(*self._commands[name])
-            if dead and min(restarts.values()) > _MOST_RESTARTS:
-                broken(self._hopeless(f"every worker ended {_MOST_RESTARTS} times"))
-                return
+                lived_s = time.monotonic() - born[name]
+                short_lives[name] = short_lives[name] + 1 if lived_s < _SHORT_LIFE_S else 0
+                if short_lives[name] > _MOST_SHORT_LIVES:
+                    raise self._hopeless(f"worker {name} ended again and again")
+                born[name] = time.monotonic()
+                self._start_worker(name)
 
     def _hopeless(self, why: str) -> FarmError:
         return FarmError(
@@ -149,13 +178,17 @@ class LocalProcesses:
         self._closing.set()
         if self._guard is not None:
             self._guard.join()
-        os.close(self._write)
+        self._close_pipe()
         for process in (*self._workers.values(), self._scheduler):
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        os.close(self._read)
         self._directory.scheduler_file.unlink(missing_ok=True)
         remove_credentials(self._directory.security)
+
+    def _close_pipe(self) -> None:
+        """Close the pipe by whose end the processes know that they are not wanted any more."""
+        os.close(self._write)
+        os.close(self._read)

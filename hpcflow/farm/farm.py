@@ -123,7 +123,12 @@ class Farm:
 
     def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
         dask.config.set(DASK_SETTINGS)
-        self._processes = LocalProcesses(self._directory, slots=self._slots, workers=workers)
+        self._processes = LocalProcesses(
+            self._directory,
+            slots=self._slots,
+            workers=workers,
+            keep_logs=self._run is not None,
+        )
         undo.callback(self._processes.close)
         self.client = Client(
             self._processes.wait_for_address(),
