@@ -259,7 +259,7 @@ def test_a_failed_attempt_is_retried_as_often_as_the_policy_says() -> None:
     bench.stage(retries=2)
     bench.offer("x")
     bench.exhaust()
-    ends = []
+    ends: list[tuple[str, int, Verdict]] = []
     for _ in range(3):
         assert bench.held["a"][0].attempt == len(ends) + 1
         ends += verdicts(bench.back("a", failed={0: failure()}))
@@ -390,7 +390,7 @@ def test_a_suspect_travels_alone_with_nothing_before_or_behind_it() -> None:
     bench.offer_many(8)
     assert [len(bench.on(slot)) for slot in "ab"] == [2, 2]
     bench.lose("b")
-    suspect = next(one for one in "s0 s1".split() if one not in bench.all_held())
+    suspect = next(one for one in ["s0", "s1"] if one not in bench.all_held())
     bench.back("a", each_s=SHORT_S)
     assert [suspect] not in bench.on("a")  # it waits for an empty slot
     bench.back("a", each_s=SHORT_S)
@@ -436,14 +436,16 @@ def test_a_cancelled_stage_is_killed_where_it_runs_and_dropped_where_it_waits() 
     bench.stage("x")
     bench.stage("y")
     bench.offer("x0", "x1", "x2", stage="x")
-    bench.offer("y0", stage="y")
+    bench.offer("y0", "y1", stage="y")
     held = [(slot, bench.held[slot][0].number) for slot in "ab"]
+    bench.join("c")
+    assert bench.on("c") == [["y0"]]
     assert killed(bench.do(Cancel("x"))) == held
     assert bench.dispatch.in_flight("x") == 0
     for slot in "ab":
         assert verdicts(bench.lose(slot, on_request=True)) == []
     bench.join("a", "b")
-    assert bench.all_held() == ["y0"]
+    assert bench.all_held() == ["y0", "y1"]
 
 
 def test_an_answer_of_a_cancelled_stage_frees_the_slot_and_settles_nothing() -> None:
