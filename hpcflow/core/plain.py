@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
+DEEPEST = 100
+"""Most levels of lists and dictionaries: deeper ones may not fit on the stack of a reader."""
 _INT_RANGE = range(-(2**63), 2**64)
 
 
@@ -12,14 +15,18 @@ def is_plain(value: Any) -> bool:
     """Return whether `value` comes back from JSON equal and of the same types.
 
     Tuples (they come back as lists), numbers that JSON has no word for (infinities, NaN, integers
-    beyond 64 bits), strings that are no Unicode text, subclasses and dictionaries with other keys
-    than strings do not.
+    beyond 64 bits), strings that are no Unicode text, subclasses, dictionaries with other keys
+    than strings, and nests of more than `DEEPEST` levels do not.
 
     Examples
     --------
     >>> is_plain({"energy": -44.3, "steps": [1, 2]}), is_plain((1, 2)), is_plain(float("nan"))
     (True, False, False)
     """
+    return _is_plain(value, DEEPEST)
+
+
+def _is_plain(value: Any, levels: int) -> bool:
     kind = type(value)
     if kind is float:
         return math.isfinite(value)
@@ -28,10 +35,12 @@ def is_plain(value: Any) -> bool:
     if kind is str:
         return _is_text(value)
     if kind is list:
-        return all(map(is_plain, value))
+        return levels > 0 and all(map(_is_plain, value, itertools.repeat(levels - 1)))
     if kind is dict:
-        return all(type(key) is str and _is_text(key) for key in value) and all(
-            map(is_plain, value.values())
+        return (
+            levels > 0
+            and all(type(key) is str and _is_text(key) for key in value)
+            and all(map(_is_plain, value.values(), itertools.repeat(levels - 1)))
         )
     return value is None or kind is bool
 
