@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcflow.core.event import AnyEvent
 from hpcflow.errors import JournalError
-from hpcflow.journal.format import decode_line
+from hpcflow.journal.format import DamagedLineError, decode_line
 
 
 class JournalReader:
@@ -28,7 +28,8 @@ class JournalReader:
         Raises
         ------
         JournalError
-            If the file cannot be read, or a line before the last one is damaged.
+            If the file cannot be read, a line before the last one is damaged, or one is of
+            another version.
         """
         return (event for _, event in self.poll_offsets())
 
@@ -50,13 +51,18 @@ class JournalReader:
                     if not line.endswith(b"\n"):
                         return
                     event = decode_line(line)
-                except JournalError as error:
+                except DamagedLineError as error:
                     damage = JournalError(
                         f"cannot read journal {str(self.path)!r}: line {self._lines + 1} is"
                         f" damaged: {error}. Restore the file from a copy; the lines before are"
                         " whole."
                     )
                     continue
+                except JournalError as error:
+                    raise JournalError(
+                        f"cannot read journal {str(self.path)!r}: line {self._lines + 1}: {error}."
+                        " Use the hpcflow that wrote it, or a newer one."
+                    ) from None
                 start = self.offset
                 self.offset += len(line)
                 self._lines += 1
@@ -76,6 +82,7 @@ def read_journal(path: Path) -> Iterator[AnyEvent]:
     Raises
     ------
     JournalError
-        If the file cannot be read, or a line before the last one is damaged.
+        If the file cannot be read, a line before the last one is damaged, or one is of another
+        version.
     """
     return JournalReader(path).poll()
