@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,8 @@ class JournalWriter:
                 written += os.pwrite(self._fd, data[written:], self._end + written)
         except OSError as error:
             self.broken = True
-            os.ftruncate(self._fd, self._end)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._end)
             raise self._refusal(error) from None
         self._end += written
         self._dirty = True
