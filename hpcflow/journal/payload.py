@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +20,31 @@ INLINE_LIMIT = 32 << 10
 def write_payload(data: bytes, *, run: Path, stage: str, name: str) -> PayloadRef:
     """Write a pickled value into the run directory `run`, and say where.
 
-    It has a temporary name until it is complete, so a reader never meets half a file.
+    It has a temporary name until it is complete, so a reader never meets half a file. Its digest
+    is part of its name: a runner that was given up and still runs, of this session or of one that
+    was killed, never puts another value in the place of the recorded one.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    path = run / "payloads" / stage / f"{name}.pickle"
+    digest = _digest(data)
+    path = run / "payloads" / stage / f"{name}.{digest[:12]}.pickle"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    fd, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
-        temporary.replace(path)
+        Path(temporary).replace(path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     return PayloadRef(file=str(path.relative_to(run)), size=len(data), digest=digest)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 def _read_payload(run: Path, ref: PayloadRef) -> bytes:
@@ -49,7 +55,7 @@ def _read_payload(run: Path, ref: PayloadRef) -> bytes:
         raise JournalError(
             f"cannot read payload {str(path)!r}: {error.strerror}. Restore it from a copy."
         ) from None
-    if hashlib.blake2b(data, digest_size=16).hexdigest() != ref.digest:
+    if _digest(data) != ref.digest:
         raise JournalError(
             f"cannot read payload {str(path)!r}: its digest is not the one in the journal."
             " Restore it from a copy."
