@@ -5,6 +5,7 @@ A task's own failure is never one of these in the driver: it is an outcome
 
     HpcflowError
     ├── RequestError (ValueError)   what was asked cannot be done; nothing was started
+    ├── BatchSystemError (OSError)  the batch system refused, or could not be reached
     ├── JournalError (OSError)      the run directory cannot be read, written or trusted
     └── FarmError (RuntimeError)    the farm's own processes failed
         └── TaskError               raised by `outcome.result()` of a task that did not succeed
@@ -15,7 +16,7 @@ Every message has one form: `cannot <what was asked>: <the rule that failed>. <w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class HpcflowError(Exception):
@@ -24,6 +25,37 @@ class HpcflowError(Exception):
 
 class RequestError(HpcflowError, ValueError):
     """The request cannot be met as it was put; nothing was started or overwritten."""
+
+
+class BatchSystemError(HpcflowError, OSError):
+    """A command of the batch system failed.
+
+    Attributes
+    ----------
+    command
+        The command and its arguments.
+    exit_code
+        How it ended; None where it could not be started or did not end.
+    stderr
+        What it printed, in its own words.
+    transient
+        Whether the same command may succeed later: the batch system was busy or out of reach.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        command: Sequence[str],
+        exit_code: int | None,
+        stderr: str,
+        transient: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.command = tuple(command)
+        self.exit_code = exit_code
+        self.stderr = stderr
+        self.transient = transient
 
 
 class JournalError(HpcflowError, OSError):

@@ -1,0 +1,1 @@
+"""Batch systems: machines as data, scripts as pure rendering, and the commands that submit them."""

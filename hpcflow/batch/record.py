@@ -1,0 +1,84 @@
+"""Which batch job runs a run: `job.toml` in its directory."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from hpcflow.batch.machine import BatchSystemName
+from hpcflow.batch.system import BatchSystem, system_named
+from hpcflow.errors import JournalError
+from hpcflow.settings import dump_toml, load_toml
+
+_FILE = "job.toml"
+
+
+class JobRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The last batch job that was submitted for a run."""
+
+    system: BatchSystemName
+    id: str
+    """As the batch system names it."""
+    machine: str
+    """Name of the machine's file."""
+    script: str
+    submitted: datetime
+    nodes: int
+    slots: int
+    walltime_s: int
+
+    def log_in(self, run: Path) -> Path:
+        """Return the file that the batch job's own output goes to."""
+        return run / "logs" / f"batch-{self.id.partition('.')[0]}.log"
+
+    def system_in(self, run: Path) -> BatchSystem:
+        """Return the batch system to ask about it."""
+        return system_named(self.system, logs=run.absolute() / "logs")
+
+
+def read_record(run: Path) -> JobRecord | None:
+    """Return the last batch job of a run, or None.
+
+    Raises
+    ------
+    RequestError
+        If `job.toml` was altered so that it names none any more.
+    """
+    path = run / _FILE
+    return load_toml(path, JobRecord) if path.exists() else None
+
+
+def write_record(run: Path, record: JobRecord) -> None:
+    """Write the last batch job of a run, in place of the one before.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be written.
+    """
+    write_private(run / _FILE, dump_toml(msgspec.to_builtins(record, builtin_types=(datetime,))))
+
+
+def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write a file that only the user can read, whole or not at all.
+
+    Raises
+    ------
+    JournalError
+        If it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            os.fchmod(fd, mode)
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write {str(path)!r}: {error.strerror}. Free space or choose another run"
+            " directory."
+        ) from None

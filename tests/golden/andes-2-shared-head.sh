@@ -1,0 +1,49 @@
+#!/bin/bash
+#SBATCH --job-name=replicas
+#SBATCH --account=abc123
+#SBATCH --partition=batch
+#SBATCH --nodes=2
+#SBATCH --time=01:00:00
+#SBATCH --exclusive
+#SBATCH --mem=0
+#SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
+
+# 2 nodes of andes for 1h:
+# 60 slots, 32 on each node
+# but the first, which has 28
+# (4 cores of the first are for scheduler and driver)
+# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with
+#   sbatch /gpfs/alpine/abc123/runs/replicas/batch.sh
+
+export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
+export HPCFLOW_SCRATCH="/tmp"
+set -uo pipefail
+cd -- /gpfs/alpine/abc123 || exit
+trap : INT TERM # the driver stops in order, and then this script does
+
+# Only you can read what the steps print.
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
+
+# The scheduler, on the first node.
+rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gres=none \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
+steps=("$!")
+end_steps() {
+    kill "${steps[@]}" 2> /dev/null
+    wait "${steps[@]}" 2> /dev/null
+}
+trap end_steps EXIT
+
+# One worker for each node.
+srun --overlap --nodes=2 --ntasks=2 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gres=none \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node --reserve-cores 4 \
+    >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
+steps+=("$!")
+
+# The driver: it starts when nearly all slots are ready; its exit code is the job's.
+hpcflow wait --run "$HPCFLOW_RUN" --slots 60 --quorum 0.98 --limit 10m || exit
+python /gpfs/alpine/abc123/driver.py

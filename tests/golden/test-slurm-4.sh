@@ -1,0 +1,47 @@
+#!/bin/bash
+#SBATCH --job-name=replicas
+#SBATCH --partition=batch
+#SBATCH --nodes=4
+#SBATCH --time=01:00:00
+#SBATCH --exclusive
+#SBATCH --mem=0
+#SBATCH --gpus-per-node=2
+#SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
+
+# 4 nodes of test-slurm for 1h:
+# 8 slots, 2 on each node
+# (2 cores of the first are for scheduler and driver)
+# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with
+#   sbatch /gpfs/alpine/abc123/runs/replicas/batch.sh
+
+export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
+set -uo pipefail
+cd -- /gpfs/alpine/abc123 || exit
+trap : INT TERM # the driver stops in order, and then this script does
+
+# Only you can read what the steps print.
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
+
+# The scheduler, on the first node.
+rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gres=none \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface lo \
+    >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
+steps=("$!")
+end_steps() {
+    kill "${steps[@]}" 2> /dev/null
+    wait "${steps[@]}" 2> /dev/null
+}
+trap end_steps EXIT
+
+# One worker for each node.
+srun --overlap --nodes=4 --ntasks=4 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=2 \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface lo --worker-per node --reserve-cores 2 \
+    >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
+steps+=("$!")
+
+# The driver: it starts when nearly all slots are ready; its exit code is the job's.
+hpcflow wait --run "$HPCFLOW_RUN" --slots 8 --quorum 0.98 --limit 10m || exit
+python /gpfs/alpine/abc123/driver.py
