@@ -10,6 +10,10 @@ from hpcflow.cli.group import CommandLine, Entry
 _COMMANDS = {
     "run": Entry("hpcflow.cli.run", "Run an ensemble that a TOML file describes."),
     "resume": Entry("hpcflow.cli.resume", "Continue a run where it stopped."),
+    "submit": Entry("hpcflow.cli.submit", "Put a driver and its farm on a batch allocation."),
+    "logs": Entry("hpcflow.cli.logs", "Print what a run's batch job printed."),
+    "cancel": Entry("hpcflow.cli.cancel", "End a run's batch job."),
+    "machines": Entry("hpcflow.cli.machines", "List the machines to submit to, or explain one."),
     "status": Entry("hpcflow.cli.status", "Say how a run stands: live, dead or copied."),
     "watch": Entry("hpcflow.cli.watch", "Follow a run in the terminal."),
     "timings": Entry("hpcflow.cli.timings", "Write one CSV row for every attempt."),

@@ -1,0 +1,235 @@
+"""`hpcflow submit`: put the farm on an allocation."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+
+from hpcflow.batch.machine import Machine, load_machine
+from hpcflow.batch.record import JobRecord, read_record, write_private, write_record
+from hpcflow.batch.request import Request, WorkerPer, layout_of
+from hpcflow.batch.script import SCRIPT, render
+from hpcflow.batch.system import system_named
+from hpcflow.batch.walltime import parse_walltime, show_walltime
+from hpcflow.errors import JournalError, RequestError
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.lock import holder
+
+
+@click.command()
+@click.argument("driver", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENT...]")
+@click.option(
+    "--machine",
+    "machine_name",
+    metavar="NAME",
+    required=True,
+    help="A machine that `hpcflow machines` lists, or the path of a TOML file.",
+)
+@click.option("--nodes", metavar="N", type=int, default=1, show_default=True, help="Nodes.")
+@click.option("--walltime", metavar="TIME", required=True, help="Such as 2h30m, 90m or 2:30:00.")
+@click.option(
+    "--run",
+    "run_path",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Run directory: made if need be; what is recorded there is not run again."
+    "  [default: runs/, and DRIVER's name without its ending]",
+)
+@click.option("--account", metavar="NAME", help="Whom to charge.  [default: as the machine says]")
+@click.option("--queue", metavar="NAME", help="Queue.  [default: the machine's first]")
+@click.option("--name", metavar="NAME", help="Name of the batch job.  [default: DRIVER's name]")
+@click.option(
+    "--worker-per",
+    type=click.Choice(["node", "slot"]),
+    default="node",
+    show_default=True,
+    help="One worker process for all slots of a node, or one for each slot.",
+)
+@click.option(
+    "--slots-per-device",
+    metavar="N",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Slots that share one GPU.",
+)
+@click.option(
+    "--scheduler-cores",
+    metavar="N",
+    type=int,
+    help="Cores of the first node for the scheduler.  [default: as the machine says]",
+)
+@click.option(
+    "--driver-cores",
+    metavar="N",
+    type=int,
+    help="Cores of the first node for the driver.  [default: as the machine says]",
+)
+@click.option("--dry-run", is_flag=True, help="Print the batch script; write and submit nothing.")
+def submit(
+    driver: Path,
+    *,
+    arguments: tuple[str, ...],
+    machine_name: str,
+    nodes: int,
+    walltime: str,
+    run_path: Path | None,
+    account: str | None,
+    queue: str | None,
+    name: str | None,
+    worker_per: WorkerPer,
+    slots_per_device: int,
+    scheduler_cores: int | None,
+    driver_cores: int | None,
+    dry_run: bool,
+) -> None:
+    """Run DRIVER on an allocation: a Python driver (.py) or a run configuration (.toml).
+
+    Everything is checked against the machine first. Then a plain batch script is written to
+    DIR/batch.sh and submitted, and the id of the batch job is printed. The script starts a
+    scheduler and a worker on each node, waits for the slots, and runs DRIVER here, in the directory
+    where you are, with the Python that runs this command. Submit the same run again to continue it.
+
+    \b
+    Example:
+      hpcflow submit driver.py --machine frontier --nodes 64 --walltime 2h --account abc1
+      hpcflow submit configs/runs/primes.toml --machine laptop --walltime 10m
+    """  # noqa: D301  click's \b keeps the lines as they are
+    run = RunDirectory(Path("runs") / driver.stem if run_path is None else run_path)
+    request = Request(
+        driver=driver.absolute(),
+        arguments=arguments,
+        run=Path(os.path.abspath(run.path)),  # noqa: PTH100  no ".." in the script, links as they are
+        directory=Path.cwd(),
+        programs=Path(sys.executable).parent,
+        machine=_resolved(load_machine(machine_name)),
+        nodes=nodes,
+        walltime_s=parse_walltime(walltime),
+        account=account,
+        queue_name=queue,
+        name=_job_name(driver) if name is None else name,
+        worker_per=worker_per,
+        slots_per_device=slots_per_device,
+        scheduler_cores=scheduler_cores,
+        driver_cores=driver_cores,
+    )
+    request.check()
+    script = render(request)
+    if dry_run:
+        click.echo(script, nl=False)
+        return
+    record = _submit(request, script, run)
+    click.echo(record.id)
+    click.echo(
+        f"{record.slots:,} slots for {show_walltime(record.walltime_s)}."
+        f" Follow it with: hpcflow logs {run.path} --follow",
+        err=True,
+    )
+
+
+def _resolved(machine: Machine) -> Machine:
+    """Fill in the cores of the machine at hand where its file leaves them out."""
+    if machine.nodes.cores is not None:
+        return machine
+    at_hand = len(os.sched_getaffinity(0))
+    return msgspec.structs.replace(
+        machine, nodes=msgspec.structs.replace(machine.nodes, cores=at_hand)
+    )
+
+
+def _job_name(driver: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "-", driver.stem).lstrip("-.") or "hpcflow"
+
+
+def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
+    """Write the script, submit it, and record the batch job; leave no job that is not recorded."""
+    _check_place(run)
+    run.create()
+    system = system_named(request.machine.batch_system, logs=run.path.absolute() / "logs")
+    with _one_submission(run):
+        _check_idle(run)
+        write_private(run.path / SCRIPT, script, mode=0o700)
+        job = system.submit(request.run / SCRIPT)
+        record = JobRecord(
+            system=request.machine.batch_system,
+            id=job,
+            machine=request.machine.name,
+            script=str(request.run / SCRIPT),
+            submitted=datetime.now(UTC),
+            nodes=request.nodes,
+            slots=layout_of(request).slots,
+            walltime_s=request.walltime_s,
+        )
+        try:
+            write_record(run.path, record)
+        except JournalError:
+            system.cancel(job)
+            raise
+    return record
+
+
+def _check_place(run: RunDirectory) -> None:
+    """Refuse to fill a directory that holds something else."""
+    if run.path.exists() and not run.path.is_dir():
+        raise RequestError(
+            f"cannot use {str(run.path)!r} as a run directory: it is a file. Choose another path."
+        )
+    if not run.path.is_dir() or run.lock.exists() or run.journal.exists():
+        return
+    other = next(run.path.iterdir(), None)
+    if other is not None:
+        raise RequestError(
+            f"cannot use {str(run.path)!r} as a run directory: it holds {other.name!r} and no"
+            " journal. Choose a new or an empty directory."
+        )
+
+
+@contextmanager
+def _one_submission(run: RunDirectory) -> Iterator[None]:
+    """Keep two submissions of one run apart, and mark the directory as that of a run.
+
+    The kernel lets go when the process ends, so that nobody is locked out for ever.
+    """
+    try:
+        run.lock.touch(mode=0o600)
+        fd = os.open(run.path / "submit.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write run directory {str(run.path)!r}: {error.strerror}. Choose a path you"
+            " can write to."
+        ) from None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise RequestError(
+            f"cannot submit run {str(run.path)!r}: another `hpcflow submit` is at it. Wait for that"
+            " to end."
+        ) from None
+    finally:
+        os.close(fd)
+
+
+def _check_idle(run: RunDirectory) -> None:
+    """Refuse a second batch job or driver for the same run."""
+    record = read_record(run.path)
+    if record is not None and (state := record.system_in(run.path).state(record.id)).live:
+        raise RequestError(
+            f"cannot submit run {str(run.path)!r}: its batch job {record.id} is {state}. Wait for"
+            f" it, or end it with `hpcflow cancel {run.path}`."
+        )
+    if (writer := holder(run)) is not None:
+        raise RequestError(
+            f"cannot submit run {str(run.path)!r}: process {writer.pid} on host {writer.host} is"
+            " writing it. Wait for it to end, stop it, or use another run directory."
+        )

@@ -1,0 +1,205 @@
+"""`hpcflow submit`, `logs`, `cancel` and `machines`, with real background jobs on this machine.
+
+A machine's set-up lines define what stands in for the farm's processes; the driver is real.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hpcflow.batch.record import JobRecord, read_record
+from hpcflow.batch.system import JobState
+from hpcflow.cli import main
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.lock import RunLock
+from tests.batch.programs import write_program
+from tests.batch.test_local import until
+
+_MACHINE = """
+description = "this machine, with stand-ins"
+batch_system = "local"
+step_launcher = "direct"
+setup = ['hpcflow() { if [[ "$1" != wait ]]; then exec sleep 600; fi; }']
+
+[nodes]
+count = 1
+cores = 2
+
+[[queues]]
+name = "background"
+limits = [{ nodes = 1, walltime = "1h" }]
+"""
+
+
+def _invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="hpcflow")
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.toml").write_text(_MACHINE)
+    (tmp_path / "driver.py").write_text(
+        "import os, sys, time\n"
+        "print('driver', *sys.argv[1:], os.environ['HPCFLOW_RUN'], flush=True)\n"
+        "while os.path.exists('stay'): time.sleep(0.02)\n"
+        "sys.exit(5 if 'fail' in sys.argv else 0)\n"
+    )
+    yield tmp_path
+    record = read_record(tmp_path / "r")
+    if record is not None:
+        record.system_in(tmp_path / "r").cancel(record.id)
+
+
+def _submit(*arguments: str) -> Result:
+    options = ("--machine", "here.toml", "--walltime", "10m", "--run", "r")
+    return _invoke("submit", "driver.py", *options, *arguments)
+
+
+def _state() -> JobState:
+    return _record().system_in(Path("r")).state(_record().id)
+
+
+def _record() -> JobRecord:
+    record = read_record(Path("r"))
+    assert record is not None
+    return record
+
+
+def test_a_driver_runs_in_the_background_and_its_output_is_shown(place: Path) -> None:
+    shown = _submit("--", "--fast", "it's", "$HOME")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout == f"{_record().id}\n"
+    assert "2 slots for 10m. Follow it with: hpcflow logs r --follow" in shown.stderr
+    until(lambda: not _state().live)
+    assert _state() == JobState.SUCCEEDED
+    assert _invoke("logs", "r").stdout == f"driver --fast it's $HOME {place}/r\n"
+
+
+def test_the_drivers_exit_code_is_the_jobs(place: Path) -> None:
+    _submit("--", "fail")
+    until(lambda: not _state().live)
+    assert _state() == JobState.FAILED
+
+
+def test_what_submit_writes_is_private_and_recorded(place: Path) -> None:
+    before = os.umask(0)
+    try:
+        _submit()
+    finally:
+        os.umask(before)
+    until(lambda: not _state().live)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in Path("r").rglob("*")}
+    files = ("job.toml", "journal.lock", "submit.lock", "step-scheduler.log", "step-workers.log")
+    assert {modes[name] for name in files} == {0o600}
+    assert modes["batch.sh"] == modes["logs"] == stat.S_IMODE(Path("r").stat().st_mode) == 0o700
+    record = _record()
+    assert (record.system, record.machine, record.nodes, record.slots) == ("local", "here", 1, 2)
+    assert record.script == str(place / "r" / "batch.sh")
+
+
+def test_a_second_live_job_for_the_same_run_is_refused_and_cancel_makes_room(place: Path) -> None:
+    (place / "stay").touch()
+    _submit()
+    refused = _submit()
+    assert refused.exit_code == 2
+    assert f"its batch job {_record().id} is running" in refused.stderr
+    shown = _invoke("cancel", "r")
+    assert shown.stdout == f"batch job {_record().id}, which was running, is cancelled\n"
+    assert _invoke("cancel", "r").stdout == f"batch job {_record().id} is over: cancelled\n"
+    (place / "stay").unlink()
+    assert _submit().exit_code == 0
+    until(lambda: not _state().live)
+
+
+def test_a_run_that_a_driver_writes_is_not_submitted(place: Path) -> None:
+    run = RunDirectory(place / "r")
+    run.create()
+    lock = RunLock.acquire(run)
+    refused = _submit()
+    lock.release()
+    assert refused.exit_code == 2
+    assert f"process {os.getpid()} on host" in refused.stderr
+    assert not (place / "r" / "batch.sh").exists()
+
+
+def test_a_dry_run_prints_the_script_and_writes_nothing(place: Path) -> None:
+    before = sorted(place.iterdir())
+    shown = _submit("--dry-run", "--", "a b")
+    assert shown.exit_code == 0
+    assert shown.stdout.startswith("#!/bin/bash\n")
+    assert shown.stdout.endswith(f"\npython {place}/driver.py 'a b'\n")
+    assert sorted(place.iterdir()) == before
+
+
+def test_following_ends_with_the_job(place: Path) -> None:
+    _submit()
+    shown = _invoke("logs", "r", "--follow")
+    assert shown.stdout == f"driver {place}/r\n"
+    assert not _state().live
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--walltime", "2h"], "it gives 1h at most"),
+        (["--walltime", "soon"], "cannot use 'soon' as a wall time"),
+        (["--nodes", "2"], "cannot ask for 2 nodes of here: it has 1"),
+        (["--machine", "labtop"], "did you mean 'laptop'?"),
+        (["--account", "a\nb"], "character 2 is a control character"),
+        (["--name", "a b"], "as the name of a batch job"),
+        (["--run", "driver.py"], "as a run directory: it is a file"),
+        (["--run", "."], "and no journal. Choose a new or an empty directory"),
+        (["--run", "a%b"], "batch systems give '%' in a path"),
+    ],
+)
+def test_a_bad_request_is_one_line_and_nothing_is_started(
+    arguments: list[str], message: str, place: Path
+) -> None:
+    before = sorted(place.iterdir())
+    shown = _submit(*arguments)
+    assert shown.exit_code == 2
+    assert message in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert sorted(place.iterdir()) == before
+
+
+def test_a_missing_driver_is_refused(place: Path) -> None:
+    shown = _invoke("submit", "drivr.py", "--machine", "here.toml", "--walltime", "1m")
+    assert shown.exit_code == 2
+    assert "there is no such file" in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["cancel", "logs"])
+def test_without_a_batch_job_there_is_nothing_to_ask_after(command: str, place: Path) -> None:
+    shown = _invoke(command, "none")
+    assert shown.exit_code == 2
+    assert "cannot find a batch job of 'none': it has no job.toml" in shown.stderr
+
+
+def test_a_rejected_submission_leaves_no_job_behind(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(place / "bin", "sbatch", "echo 'sbatch: error: invalid partition' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{place}/bin:{os.environ['PATH']}")
+    shown = _submit("--machine", "test-slurm")
+    assert shown.exit_code == 3
+    assert "sbatch ended with code 1 and said: sbatch: error: invalid partition" in shown.stderr
+    assert read_record(place / "r") is None
+
+
+def test_the_machines_are_listed_and_explained() -> None:
+    listed = _invoke("machines").stdout
+    assert [line.split()[0] for line in listed.splitlines()] == [
+        *("andes", "frontier", "laptop", "perlmutter", "summit", "test-slurm"),
+    ]
+    shown = _invoke("machines", "show", "summit").stdout
+    assert "44, of which 2 are kept back for the system" in shown
+    assert "2h up to 45 nodes, 6h up to 91 nodes" in shown
+    assert "did you mean 'andes'?" in _invoke("machines", "show", "anders").stderr
