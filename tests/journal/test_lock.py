@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +64,19 @@ def test_the_holder_is_known_while_it_holds(directory: RunDirectory) -> None:
     assert holder(directory) == me()
     lock.release()
     assert holder(directory) is None
+
+
+def test_the_lock_file_is_private_and_names_nobody_else(directory: RunDirectory) -> None:
+    before = os.umask(0)
+    try:
+        RunLock.acquire(directory).release()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(directory.lock.stat().st_mode) == 0o600
+    directory.lock.write_text("x" * 1000)
+    lock = RunLock.acquire(directory)
+    assert holder(directory) == me()
+    lock.release()
 
 
 def test_a_run_has_one_writer_even_within_a_process(directory: RunDirectory) -> None:

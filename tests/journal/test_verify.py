@@ -121,6 +121,12 @@ def test_a_resumed_run_is_judged_by_its_last_session(tmp_path: Path) -> None:
     assert verdict.sessions == 2
 
 
+def test_a_finished_run_that_was_opened_again_and_killed_is_not_finished(tmp_path: Path) -> None:
+    verdict = judged(tmp_path, a_run().session(20))
+    assert not verdict.finished
+    assert verdict.problems == []
+
+
 def test_stages_are_judged_apart(tmp_path: Path) -> None:
     script = Script().session(0).joined(1).stage(1, "x").stage(1, "y")
     script.offered(2, "k", stage="x").offered(2, "k", stage="y").ran(3, [("k", 2, 3)], stage="x")
