@@ -1,0 +1,79 @@
+#!/bin/bash
+#BSUB -P abc123
+#BSUB -W 12:00
+#BSUB -nnodes 1000
+#BSUB -q batch
+#BSUB -J static_fan_out
+#BSUB -o /gpfs/alpine/abc123/runs/explicit/logs/batch-%J.log
+#BSUB -alloc_flags "smt1 gpudefault nvme"
+
+# 1,000 nodes of summit-explicit for 12h:
+# 6,000 slots, 6 on each node
+# (22 cores of the first are for scheduler and driver)
+# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with
+#   bsub /gpfs/alpine/abc123/runs/explicit/batch.sh
+
+# What summit-explicit needs.
+module load cuda
+export PATH=/gpfs/alpine/abc123/hpcflow/.venv/bin:"$PATH"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/explicit
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 43200))"
+export HPCFLOW_SCRATCH="/mnt/bb/$USER"
+set -uo pipefail
+cd -- /gpfs/alpine/abc123/hpcflow || exit
+trap : INT TERM # the driver stops in order, and then this script does
+
+# Only you can read what the steps print.
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
+
+# The scheduler, on the first node.
+rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+{
+    echo "cpu_index_using: logical"
+    for host in {1..1}; do
+        echo "rank: $(((host - 1) * 1 + 0)): { host: $host; cpu: {0-19} }"
+    done
+} > "$HPCFLOW_RUN/scheduler.erf"
+jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/scheduler.erf" \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
+steps=("$!")
+end_steps() {
+    kill "${steps[@]}" 2> /dev/null
+    wait "${steps[@]}" 2> /dev/null
+}
+trap end_steps EXIT
+
+# One worker for each node.
+{
+    echo "cpu_index_using: logical"
+    for host in {1..1}; do
+        echo "rank: $(((host - 1) * 1 + 0)): { host: $host; cpu: {22-41}; gpu: {0-5} }"
+    done
+} > "$HPCFLOW_RUN/workers-first-node.erf"
+jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/workers-first-node.erf" \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers-first-node.log" 2>&1 &
+steps+=("$!")
+{
+    echo "cpu_index_using: logical"
+    for host in {2..1000}; do
+        echo "rank: $(((host - 2) * 1 + 0)): { host: $host; cpu: {0-41}; gpu: {0-5} }"
+    done
+} > "$HPCFLOW_RUN/workers.erf"
+jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/workers.erf" \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
+steps+=("$!")
+
+# The driver: it starts when nearly all slots are ready; its exit code is the job's.
+{
+    echo "cpu_index_using: logical"
+    for host in {1..1}; do
+        echo "rank: $(((host - 1) * 1 + 0)): { host: $host; cpu: {20-21} }"
+    done
+} > "$HPCFLOW_RUN/driver.erf"
+jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
+    hpcflow wait --run "$HPCFLOW_RUN" --slots 6000 --quorum 0.98 --limit 10m || exit
+jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
+    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py
