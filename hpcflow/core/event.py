@@ -35,6 +35,10 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session-opened"):
     """Slots asked for."""
 
 
+FINISHED = "finished"
+"""Reason of a session whose driver ended by itself."""
+
+
 class SessionClosed(Event, frozen=True, kw_only=True, tag="session-closed"):
     """The driver let go of the run. A killed driver leaves no such event."""
 
@@ -95,7 +99,8 @@ class TasksOffered(Event, frozen=True, kw_only=True, tag="tasks-offered"):
     """Position of the first of them in the stage, from 0."""
     keys: list[str]
     digests: list[str] = []
-    """Content digest of each input where the user named the tasks; else the key holds it."""
+    """Content digest of each input where the user named the tasks, "" for one whose key holds
+    it; empty if all do."""
 
 
 class ChunkSent(Event, frozen=True, kw_only=True, tag="chunk-sent"):

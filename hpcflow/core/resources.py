@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from hpcflow.errors import RequestError
 
+CPU = "cpu"
+"""Device of a slot that has none of its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotResources:
@@ -15,7 +18,17 @@ class SlotResources:
 
     cores: tuple[int, ...]
     """Logical cores that it may use; its thread-count variables say how many."""
-    device: str = "cpu"
+    device: str = CPU
+    """`cpu`, or the name by which the device's runtime knows it."""
+    variable: str | None = None
+    """Environment variable that shows the runner its device and no other."""
+    sharing: int = 1
+    """Slots that may be on the device at a time."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a runner's environment must say of its device."""
+        return {} if self.variable is None else {self.variable: self.device}
 
 
 def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
@@ -51,3 +64,38 @@ def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
         return [SlotResources(cores=tuple(cores))] * slots
     edges = [len(cores) * i // slots for i in range(slots + 1)]
     return [SlotResources(cores=tuple(cores[a:b])) for a, b in itertools.pairwise(edges)]
+
+
+def share_devices(
+    cores: Sequence[int], devices: Sequence[str], *, variable: str, slots_per_device: int
+) -> list[SlotResources]:
+    """Give every slot its device, and the node's cores in near-equal shares.
+
+    Parameters
+    ----------
+    cores
+        Logical cores that may be used.
+    devices
+        Names of the devices that may be used, each once.
+    variable
+        Environment variable that names a process's devices, such as `CUDA_VISIBLE_DEVICES`.
+    slots_per_device
+        Slots on each device.
+
+    Raises
+    ------
+    RequestError
+        If there is no device, no slot on one, or no core.
+
+    Examples
+    --------
+    >>> slots = share_devices([0, 1, 2, 3], ["0", "1"], variable="V", slots_per_device=1)
+    >>> [(slot.device, slot.cores) for slot in slots]
+    [('0', (0, 1)), ('1', (2, 3))]
+    """
+    shares = share_cores(cores, len(devices) * slots_per_device)
+    names = [device for device in devices for _ in range(slots_per_device)]
+    return [
+        SlotResources(cores=share.cores, device=name, variable=variable, sharing=slots_per_device)
+        for share, name in zip(shares, names, strict=True)
+    ]

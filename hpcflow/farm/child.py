@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +20,13 @@ import psutil
 
 from hpcflow.core.resources import SlotResources
 from hpcflow.core.task import Cause
-from hpcflow.farm.wire import HEAD, Culprit, Down, Progress, Up
+from hpcflow.farm.wire import HEAD, Culprit, Death, Down, Progress, Up
 
 _BUFFER = 1 << 20
-_GRACE_S = 5.0
+_GRACE_S = 2.0
+_IDLE_S = 0.1
+MARK = "HPCFLOW_RUNNER"
+"""Stands in the environment of a runner and of all that it starts, and says which one it was."""
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -71,12 +76,13 @@ class Child:
         self._socket = ours
         self._limits: deque[_Limit] = deque()
         self._limited = asyncio.Event()
-        self._ended_for: Cause | None = None
+        self._overrun_s: float | None = None
+        self._mark = f"{slot}-{uuid.uuid4().hex}"
         self._cancelled = False
         self.booted = time.time()
         descriptors = (theirs.fileno(), page, self._trace)
         cores = ",".join(map(str, resources.cores))
-        threads = str(max(1, len(resources.cores) if slots == 1 else len(resources.cores) // slots))
+        threads = max(1, len(resources.cores) // slots)
         output = (
             None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         )
@@ -87,7 +93,12 @@ class Child:
                     *(*map(str, descriptors), slot, resources.device, cores),
                 ],
                 pass_fds=descriptors,
-                env={**os.environ, **dict.fromkeys(_THREADS, threads)},
+                env={
+                    **os.environ,
+                    **dict.fromkeys(_THREADS, str(threads)),
+                    **resources.environment,
+                    MARK: self._mark,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -133,27 +144,39 @@ class Child:
         self._limited.set()
 
     async def watch(self) -> None:
-        """Enforce time limits until cancelled."""
+        """Enforce time limits, and notice a death that the socket does not tell."""
         while True:
-            await self._limited.wait()
-            await asyncio.sleep(self._until_overrun())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._limited.wait(), _GRACE_S)
+            if self._process.poll() is not None:
+                await asyncio.sleep(_GRACE_S)  # its last words may still be on their way
+                self._reader.feed_eof()
+                return
+            if self._limited.is_set():
+                await asyncio.sleep(self._until_overrun())
 
     def _until_overrun(self) -> float:
         """Kill an overrunning task; return when to look again [s]."""
         running = self.progress.read()
-        if running is not None:
-            chunk, _, started = running
-            while self._limits and self._limits[0].chunk < chunk:
-                self._limits.popleft()
-            if not self._limits:
-                self._limited.clear()
-            elif self._limits[0].chunk == chunk:
-                left = started + self._limits[0].limit_s - time.monotonic()
-                if left <= 0:
-                    self._ended_for = Cause.TIME_LIMIT
-                    self.kill()
-                return min(max(left, 0.01), 1.0)
-        return 0.1
+        if running is None:
+            return _IDLE_S
+        chunk, _, started = running
+        while self._limits and self._limits[0].chunk < chunk:
+            self._limits.popleft()
+        if not self._limits:
+            self._limited.clear()
+            return 0.0
+        limit = self._limits[0]
+        left = started + limit.limit_s - time.monotonic() if limit.chunk == chunk else math.inf
+        if left > 0:
+            return min(max(left, 0.01), _IDLE_S)
+        self._signal(signal.SIGSTOP)
+        if self.progress.read() == running:
+            self._overrun_s = limit.limit_s
+            self.kill()
+        else:  # it ended in time after all, and the next one is not to blame
+            self._signal(signal.SIGCONT)
+        return 0.01
 
     # -- the end
 
@@ -166,6 +189,7 @@ class Child:
 
     def kill(self) -> None:
         """Kill the runner and every process it started."""
+        self._signal(signal.SIGSTOP)  # it must not start another while we look
         family: list[psutil.Process] = []
         with contextlib.suppress(psutil.Error):
             family = psutil.Process(self.pid).children(recursive=True)
@@ -175,44 +199,60 @@ class Child:
             with contextlib.suppress(psutil.Error):
                 process.kill()
 
-    async def bury(self) -> tuple[str, Culprit | None]:
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    async def bury(self) -> Death:
         """Wait for the runner's end; return what it died of and the task that ran, if any did."""
         for _ in range(int(_GRACE_S / 0.01)):
             if self._process.poll() is not None:
                 break
             await asyncio.sleep(0.01)
-        self.kill()
+        else:
+            self.kill()
         code = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-        verdict = self._autopsy(code)
+        self._end_family()
+        death = self._autopsy(code)
         self._writer.close()
         self.progress.close()
         os.close(self._trace)
-        return verdict
+        return death
 
-    def _autopsy(self, code: int) -> tuple[str, Culprit | None]:
-        cause, message = self._cause(code)
+    def _end_family(self) -> None:
+        """Kill what the runner has started and left: it has come to this worker, its reaper."""
+        with contextlib.suppress(psutil.Error):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if process.environ().get(MARK) == self._mark:
+                        process.kill()
+
+    def _autopsy(self, code: int) -> Death:
+        cause, reason = self._cause(code)
         running = self.progress.read()
         if running is None:
-            return f"its runner ended while idle: {message}", None
+            reason = f"its runner ended while idle: {reason}"
+            return Death(reason=reason, on_request=self._cancelled, culprit=None)
         chunk, index, started = running
-        offset = time.time() - time.monotonic()
+        now, offset = time.time(), time.time() - time.monotonic()
         culprit = Culprit(
             chunk=chunk,
             index=index,
-            cause=None if self._cancelled else str(cause),
-            message=message,
+            cause=cause,
+            message=reason,
             traceback=os.pread(self._trace, 1 << 16, 0).decode("utf-8", "replace"),
-            started=started + offset,
-            finished=time.time(),
+            started=min(started + offset, now),
+            finished=now,
         )
-        return message, culprit
+        return Death(reason=reason, on_request=self._cancelled, culprit=culprit)
 
     def _cause(self, code: int) -> tuple[Cause, str]:
         if self._cancelled:
             return Cause.SIGNAL, "its task was cancelled"
-        if self._ended_for is Cause.TIME_LIMIT:
-            limit = self._limits[0].limit_s if self._limits else 0.0
-            return Cause.TIME_LIMIT, f"the task ran past its time limit of {limit:g} s"
+        if self._overrun_s is not None:
+            limit = f"{self._overrun_s:g} s"
+            return Cause.TIME_LIMIT, f"the task ran past its time limit of {limit}"
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""

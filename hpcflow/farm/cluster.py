@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
+import uuid
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+from distributed import Client
+
+from hpcflow.core.resources import share_cores
 from hpcflow.errors import FarmError
-from hpcflow.farm.security import create_credentials, remove_credentials
+from hpcflow.farm.child import MARK
+from hpcflow.farm.rendezvous import scheduler_address
+from hpcflow.farm.security import create_credentials, load_security, remove_credentials
 from hpcflow.journal.directory import RunDirectory
 
 START_S = 120.0
 """Longest wait for the scheduler [s]."""
+FARM = "HPCFLOW_FARM"
+"""Stands in the environment of all that a farm has started, and says which one it was."""
 _QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+CONNECT_S = 30.0
+"""Longest wait for an answer of the scheduler on this machine [s]."""
 _SHORT_LIFE_S = 10.0
 _MOST_SHORT_LIVES = 20
 """A worker that ends within `_SHORT_LIFE_S` more often than this in a row breaks the farm."""
@@ -50,13 +62,13 @@ class LocalProcesses:
         """
         self._directory = directory
         self._keep_logs = keep_logs
+        self._farm = uuid.uuid4().hex
         self._read, self._write = os.pipe()
         self._closing = threading.Event()
         self._guard: threading.Thread | None = None
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._shares = {
-            f"w{i}": slots * (i + 1) // workers - slots * i // workers for i in range(workers)
-        }
+        self._options = _share(slots, workers)
+        _LIVE.add(self)
         directory.scheduler_file.unlink(missing_ok=True)
         create_credentials(directory.security)
         try:
@@ -65,22 +77,22 @@ class LocalProcesses:
             self._close_pipe()
             raise
         try:
-            for name in self._shares:
+            for name in self._options:
                 self._start_worker(name)
         except FarmError:
             self.close()
             raise
 
     def _start_worker(self, name: str) -> None:
-        self._workers[name] = self._start(
-            "worker", "--name", name, "--slots", str(self._shares[name])
-        )
+        self._workers[name] = self._start("worker", "--name", name, *self._options[name])
 
     def _start(self, role: str, *options: str) -> subprocess.Popen[bytes]:
         command = [
             *(sys.executable, "-m", "hpcflow.farm.process"),
             *("--directory", str(self._directory.path.absolute())),
-            *("--host", "127.0.0.1", "--parent", str(self._read), role, *options),
+            *("--parent", str(self._read)),
+            *(() if self._keep_logs else ("--temporary",)),
+            *(role, *options),
         ]
         lets_through = role == "worker" and not self._keep_logs
         try:
@@ -88,7 +100,7 @@ class LocalProcesses:
                 return subprocess.Popen(
                     command,
                     pass_fds=(self._read,),
-                    env={**os.environ, **_QUIET} if lets_through else None,
+                    env={**os.environ, FARM: self._farm, **(_QUIET if lets_through else {})},
                     stdin=subprocess.DEVNULL,
                     stdout=None if lets_through else log,
                     stderr=None if lets_through else log,
@@ -116,15 +128,38 @@ class LocalProcesses:
             If it does not come up: with the end of its log.
         """
         deadline = time.monotonic() + START_S
-        while not self._directory.scheduler_file.exists():
+        while (address := scheduler_address(self._directory, job=None)) is None:
             if self._scheduler.poll() is not None or time.monotonic() > deadline:
-                log = self._log("scheduler")
-                raise FarmError(
-                    f"cannot start the scheduler: it ended with code {self._scheduler.poll()}."
-                    f" Its log {str(log)!r} ends:\n{log.read_text(errors='replace')[-2000:]}"
-                )
+                raise self._no_scheduler(f"it ended with code {self._scheduler.poll()}")
             time.sleep(0.01)
-        return str(json.loads(self._directory.scheduler_file.read_text())["address"])
+        return address
+
+    def connect(self) -> Client:
+        """Return a client of the scheduler, once that is up.
+
+        Raises
+        ------
+        FarmError
+            If it does not come up, or ends again: with the end of its log.
+        """
+        address = self.wait_for_address()
+        try:
+            return Client(
+                address,
+                security=load_security(self._directory.security),
+                set_as_default=False,
+                timeout=CONNECT_S,
+            )
+        except OSError as error:
+            raise self._no_scheduler(f"it does not answer ({error})") from None
+
+    def _no_scheduler(self, why: str) -> FarmError:
+        log = self._log("scheduler")
+        end = log.read_text(errors="replace")[-2000:]
+        return FarmError(
+            f"cannot start the scheduler: {why}. Its log {str(log)!r} ends:\n{end}\nMend the cause,"
+            " then start again."
+        )
 
     def guard(self, broken: Callable[[FarmError], None]) -> None:
         """Start workers that die again, from now on.
@@ -159,7 +194,21 @@ class LocalProcesses:
                 if short_lives[name] > _MOST_SHORT_LIVES:
                     raise self._hopeless(f"worker {name} ended again and again")
                 born[name] = time.monotonic()
+                self._end_orphans()
                 self._start_worker(name)
+
+    def _end_orphans(self) -> None:
+        """Kill what the runners of a killed worker have left: nobody else will find it."""
+        families = [psutil.Process(process.pid) for process in self._living()]
+        kept = {child.pid for each in families for child in _children(each)}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                told = process.environ()
+                if told.get(FARM) == self._farm and MARK in told and process.pid not in kept:
+                    process.kill()
+
+    def _living(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self._workers.values() if process.poll() is None]
 
     def _hopeless(self, why: str) -> FarmError:
         return FarmError(
@@ -178,6 +227,7 @@ class LocalProcesses:
         self._closing.set()
         if self._guard is not None:
             self._guard.join()
+        _LIVE.discard(self)
         self._close_pipe()
         for process in (*self._workers.values(), self._scheduler):
             try:
@@ -188,7 +238,43 @@ class LocalProcesses:
         self._directory.scheduler_file.unlink(missing_ok=True)
         remove_credentials(self._directory.security)
 
+    def abandon(self) -> None:
+        """Let go of the pipe, in a child that the driver forked."""
+        with contextlib.suppress(OSError):
+            self._close_pipe()
+
     def _close_pipe(self) -> None:
         """Close the pipe by whose end the processes know that they are not wanted any more."""
         os.close(self._write)
         os.close(self._read)
+
+
+def _share(slots: int, workers: int) -> dict[str, tuple[str, ...]]:
+    """Return each worker's options: its slots, and the cores that these share."""
+    shares = share_cores(sorted(os.sched_getaffinity(0)), slots)
+    options: dict[str, tuple[str, ...]] = {}
+    for number in range(workers):
+        own = shares[slots * number // workers : slots * (number + 1) // workers]
+        cores = sorted({core for slot in own for core in slot.cores})
+        listed = ",".join(map(str, cores))
+        options[f"w{number}"] = ("--slots", str(len(own)), "--cores", listed)
+    return options
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+_LIVE: weakref.WeakSet[LocalProcesses] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """Let a forked child of the driver keep no farm alive."""
+    for processes in list(_LIVE):
+        processes.abandon()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

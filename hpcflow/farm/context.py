@@ -21,6 +21,8 @@ class RunnerContext:
     run_seed: int
     run_directory: Path | None
     scratch: Path
+    ends_at: float | None
+    """When the batch job's wall time is over [s since the epoch]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +78,16 @@ class TaskContext:
         return path
 
     def time_left_s(self) -> float | None:
-        """Return the time until the task is killed [s], or None where it has no limit."""
-        if self.time_limit_s is None:
-            return None
-        return self.started + self.time_limit_s - time.monotonic()
+        """Return the time until the task is killed [s], or None where nothing limits it.
+
+        That is its time limit or the end of the batch job's wall time, whichever comes first.
+        """
+        left = []
+        if self.time_limit_s is not None:
+            left.append(self.started + self.time_limit_s - time.monotonic())
+        if self.runner.ends_at is not None:
+            left.append(self.runner.ends_at - time.time())
+        return min(left, default=None)
 
 
 class _Current:

@@ -29,6 +29,7 @@ from hpcflow.core.instruction import (
     SettleFailure,
     Verdict,
 )
+from hpcflow.core.resources import CPU
 from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Task
 from hpcflow.errors import FarmError, HpcflowError, JournalError
 from hpcflow.farm.mail import (
@@ -44,15 +45,16 @@ from hpcflow.farm.mail import (
     Worker,
 )
 from hpcflow.farm.recording import (
+    record_cancel,
     record_chunk,
     record_failure,
     record_join,
-    record_offer,
+    record_offers,
     record_stage,
     record_success,
 )
 from hpcflow.farm.stage import Inbox, Named
-from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport
+from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport, Unforeseen
 from hpcflow.farm.wire import SlotInfo
 from hpcflow.journal.outcome import FinalEvent
 from hpcflow.journal.writer import JournalWriter
@@ -84,7 +86,7 @@ class _Group:
     """What one emptying of the mailbox leads to."""
 
     events: list[Event] = field(default_factory=list)
-    finals: list[tuple[Inbox, FinalEvent, SlotJoined, int]] = field(default_factory=list)
+    finals: list[tuple[Inbox, FinalEvent, SlotJoined]] = field(default_factory=list)
     ends: list[Inbox] = field(default_factory=list)
     offers: dict[str, list[tuple[Named, Task]]] = field(default_factory=dict)
 
@@ -111,9 +113,15 @@ class Dispatcher:
         self._stages: dict[str, _Open] = {}
         self._places: dict[str, SlotJoined] = {}
         self._refusals: dict[str, str] = {}
+        self._taken: dict[str, SlotInfo] = {}
+        """Slots that are up."""
         self._counts = _Counts()
         self._mail: deque[Request | Report] = deque()
         self._waking = False
+        self._group = _Group()
+        """What is being worked off."""
+        self._abandoned: dict[str, int] = {}
+        """Tasks of each stage that was given up, but perhaps not for good."""
         self._error: HpcflowError | None = None
         self._changed = threading.Condition()
         self.loop = asyncio.new_event_loop()
@@ -181,9 +189,15 @@ class Dispatcher:
                 f" ({why}). Wait longer, or look into the logs of the run directory."
             )
 
-    def close(self) -> None:
-        """Record what is back, let go of the workers, and end the loop."""
-        self.call(self._finish)
+    def close(self, *, for_good: bool) -> None:
+        """Record what is back, let go of the workers, and end the loop.
+
+        Parameters
+        ----------
+        for_good
+            Whether stages that were given up stay so; else they are left to be resumed.
+        """
+        self.call(self._finish, for_good)
         asyncio.run_coroutine_threadsafe(self._let_go(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -225,8 +239,14 @@ class Dispatcher:
         await self._transport.close()
         await self.loop.shutdown_default_executor()
 
-    def _finish(self) -> None:
+    def _finish(self, for_good: bool) -> None:
         self._empty()
+        if for_good and self._abandoned and self._error is None and self._journal is not None:
+            now = self._clock.now()
+            given_up: list[Event] = [
+                record_cancel(*item, at=now) for item in self._abandoned.items()
+            ]
+            self._append(self._journal, given_up)
         for stage in self._stages.values():
             stage.asked.inbox.end(
                 FarmError(
@@ -243,22 +263,29 @@ class Dispatcher:
         if self._error is not None:
             self._turn_away(self._error)
             return
-        group = _Group()
+        group = self._group = _Group()
         while mail:
             self._take(mail.popleft(), group)
         for name, offers in group.offers.items():
             self._offer(name, offers, group)
-        if self._journal is not None and group.events:
-            try:
-                self._journal.append(group.events)
-            except JournalError as error:
-                self._break(error)
-                return
-        for inbox, event, place, count in group.finals:
-            inbox.put(event, place, count)
+        if self._journal is not None and not self._append(self._journal, group.events):
+            return
+        for inbox, event, place in group.finals:
+            inbox.put(event, place)
         for inbox in group.ends:
             inbox.end()
+        self._group = _Group()
         self._grant()
+
+    def _append(self, journal: JournalWriter, events: list[Event]) -> bool:
+        """Write events; where that fails, break the farm and return False."""
+        try:
+            if events:
+                journal.append(events)
+        except JournalError as error:
+            self._break(error)
+            return False
+        return True
 
     def _turn_away(self, error: HpcflowError) -> None:
         while self._mail:
@@ -268,10 +295,17 @@ class Dispatcher:
 
     def _take(self, mail: Request | Report, group: _Group) -> None:
         match mail:
-            case Return() | Leave() | Join() | Joined() | GaveUp() | DiskFull():
+            case Return() | Leave() | Join() | Joined() | GaveUp() | DiskFull() | Unforeseen():
                 self._hear(mail, group)
             case _:
                 self._obey(mail, group)
+
+    def _on_device(self, info: SlotInfo) -> list[str]:
+        """Return the slots that are up on a slot's device; any number may share the cores."""
+        if info.device == CPU:
+            return []
+        here = (info.host, info.device)
+        return [name for name, other in self._taken.items() if (other.host, other.device) == here]
 
     def _hear(self, report: Report, group: _Group) -> None:
         """Take in what a worker says."""
@@ -279,6 +313,8 @@ class Dispatcher:
             case Return() | Join():
                 self._do(self._dispatch.handle(report), group)
             case Leave(slot=slot, reason=reason, at=at):
+                if self._taken.pop(slot, None) is None:
+                    return
                 group.events.append(SlotLost(at=at, slot=slot, reason=reason))
                 self._do(self._dispatch.handle(report), group)
                 self._notify()
@@ -288,6 +324,8 @@ class Dispatcher:
                 self._refuse(slot, reason)
             case DiskFull(reason):
                 self._break(JournalError(reason))
+            case Unforeseen(reason):
+                self._break(FarmError(f"cannot go on: {reason}. Resume the run."))
             case _:
                 assert_never(report)
 
@@ -315,6 +353,16 @@ class Dispatcher:
                 assert_never(request)
 
     def _join(self, info: SlotInfo, group: _Group) -> None:
+        rivals = self._on_device(info)
+        if len(rivals) >= info.sharing:
+            self._refuse(
+                info.name,
+                f"cannot use slot {info.name}: {', '.join(rivals)} is on device {info.device} of"
+                f" {info.host} already, and {info.sharing} may be. Mend the launcher's options, or"
+                " ask for more slots a device.",
+            )
+            return
+        self._taken[info.name] = info
         place = self._places[info.name] = record_join(info, at=self._clock.now())
         self._refusals.pop(info.name, None)
         group.events.append(place)
@@ -344,7 +392,7 @@ class Dispatcher:
         self._counts.offered += len(offers)
         fresh = [named for named, _ in offers if not named.known]
         if fresh:
-            group.events.append(record_offer(name, fresh, at=self._clock.now()))
+            group.events.extend(record_offers(name, fresh, at=self._clock.now()))
         self._do(self._dispatch.handle(Offer(name, [task for _, task in offers])), group)
 
     def _end(self, name: str, count: int, group: _Group) -> None:
@@ -364,9 +412,10 @@ class Dispatcher:
         group.offers.pop(name, None)
         self._counts.offered -= self._dispatch.in_flight(name)
         if cancel.for_good:
-            group.events.append(
-                StageClosed(at=self._clock.now(), stage=name, offered=cancel.count, cancelled=True)
-            )
+            group.events.append(record_cancel(name, cancel.count, at=self._clock.now()))
+        else:
+            self._abandoned[name] = cancel.count
+        self._transport.forget(stage.asked.request.call.number)
         group.ends.append(stage.asked.inbox)
         self._do(self._dispatch.handle(Cancel(name)), group)
 
@@ -409,26 +458,27 @@ class Dispatcher:
         stage = self._stages.pop(name)
         assert stage.count is not None, "a stage finishes after its end"
         group.events.append(StageClosed(at=self._clock.now(), stage=name, offered=stage.count))
+        self._transport.forget(stage.asked.request.call.number)
         group.ends.append(stage.asked.inbox)
 
     def _settle(self, settle: Settle, group: _Group) -> None:
         self._counts.succeeded += len(settle.tasks)
-        self._deliver(record_success(settle, at=self._clock.now()), len(settle.tasks), group)
+        self._deliver(record_success(settle, at=self._clock.now()), group)
 
     def _settle_failure(self, settle: SettleFailure, group: _Group) -> None:
         event = record_failure(settle, at=self._clock.now())
         if isinstance(event, TaskFailed | TaskLost):
             self._counts.failed += settle.verdict is Verdict.FAILED
             self._counts.lost += settle.verdict is Verdict.LOST
-            self._deliver(event, 1, group)
+            self._deliver(event, group)
         else:
             self._counts.retried += 1
             group.events.append(event)
 
-    def _deliver(self, event: FinalEvent, count: int, group: _Group) -> None:
+    def _deliver(self, event: FinalEvent, group: _Group) -> None:
         group.events.append(event)
         inbox = self._stages[event.stage].asked.inbox
-        group.finals.append((inbox, event, self._places[event.slot], count))
+        group.finals.append((inbox, event, self._places[event.slot]))
 
     # -- trouble
 
@@ -447,8 +497,10 @@ class Dispatcher:
         """Acknowledge nothing further: every open stage ends with the error."""
         if self._error is None:
             self._error = error
-        for stage in self._stages.values():
-            stage.asked.inbox.end(error)
+        waiting = [stage.asked.inbox for stage in self._stages.values()]
+        waiting += self._group.ends  # their stages are over, but that is not recorded
+        for inbox in waiting:
+            inbox.end(error)
         self._notify()
 
     def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

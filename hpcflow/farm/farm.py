@@ -17,21 +17,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import dask
-from distributed import Client
 
 from hpcflow.clock import SystemClock
-from hpcflow.core.event import SessionClosed
+from hpcflow.core.event import FINISHED, SessionClosed
 from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError
 from hpcflow.farm.cluster import START_S, LocalProcesses
 from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
+from hpcflow.farm.interrupts import late_interrupt, quiet_dask
 from hpcflow.farm.mail import Broken, Preload, Statistics, Worker
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
-from hpcflow.farm.request import Key, StageOptions, StageRequest
+from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, count_slots
 from hpcflow.farm.run import Run, open_run
-from hpcflow.farm.security import load_security
 from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Lanes, Report
 from hpcflow.farm.tuning import DASK_SETTINGS
@@ -92,7 +91,8 @@ class Farm:
         FarmError
             If the scheduler cannot be started.
         """
-        self._slots = _count_slots(slots, workers)
+        self._slots = count_slots(slots, workers)
+        check_seed(seed)
         self._reuse_changed = reuse_changed
         self._names: set[str] = set()
         self._functions = itertools.count(1)
@@ -102,7 +102,7 @@ class Farm:
         self._clock = SystemClock()
         if run is not None:
             self._run = open_run(
-                RunDirectory(Path(run)),
+                RunDirectory(Path(run).absolute()),
                 seed=seed,
                 slots=self._slots,
                 ensemble=ensemble,
@@ -118,7 +118,8 @@ class Farm:
         """Seed of the run."""
         with contextlib.ExitStack() as undo:
             undo.callback(self._let_go, "error: the farm could not be started")
-            self._start(workers, undo)
+            with late_interrupt():
+                self._start(workers, undo)
             undo.pop_all()
 
     def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
@@ -130,17 +131,14 @@ class Farm:
             keep_logs=self._run is not None,
         )
         undo.callback(self._processes.close)
-        self.client = Client(
-            self._processes.wait_for_address(),
-            security=load_security(self._directory.security),
-            set_as_default=False,
-        )
+        self.client = self._processes.connect()
         """The plain Dask client, usable alongside."""
         undo.callback(self.client.close)
         self._dispatcher = Dispatcher(
             clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
         )
         self._dispatcher.start(self._lanes)
+        undo.callback(self._dispatcher.close, for_good=False)
         self._processes.guard(self._broken)
         self._follow_workers()
 
@@ -173,6 +171,7 @@ class Farm:
             run_seed=self.seed,
             run_directory=str(root) if self._run else None,
             scratch=str(root),
+            ends_at=None,
             logs=str(self._directory.logs.absolute()) if self._run else None,
         )
         return Lanes(report, setup=setup, connection=self.client.connection_args)
@@ -238,6 +237,7 @@ class Farm:
         if isinstance(tasks, list | tuple):
             self._naming(request).rehearse(tasks)
         outcomes = Outcomes(request, items, naming=self._naming(request), port=self._port(request))
+        self._names.add(request.name)
         self._open.add(outcomes)
         return outcomes
 
@@ -273,6 +273,7 @@ class Farm:
             ),
         )
         stream = Stream(request, naming=self._naming(request), port=self._port(request))
+        self._names.add(request.name)
         self._open.add(stream)
         return stream
 
@@ -318,7 +319,6 @@ class Farm:
             base = name_of(function)
             names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
             name = next(name for name in names if name not in self._names)
-        self._names.add(name)
         return name
 
     def _naming(self, request: StageRequest) -> Naming:
@@ -389,16 +389,17 @@ class Farm:
         if not self._closed:
             for stage in list(self._open):
                 stage.close()
-        self._close("finished")
+        self._close(FINISHED)
 
     def _close(self, reason: str) -> None:
         if self._closed:
             return
         self._closed = True
         with contextlib.ExitStack() as stack:
+            stack.enter_context(quiet_dask())
             stack.callback(self._let_go, reason)
             stack.callback(self._processes.close)
-            stack.callback(self._dispatcher.close)
+            stack.callback(self._dispatcher.close, for_good=reason == FINISHED)
             self.client.close()
 
     def _let_go(self, reason: str) -> None:
@@ -429,19 +430,3 @@ class Farm:
                 f"hpcflow: what came back is recorded in {str(self._run.directory.path)!r};"
                 " run the same command again to resume."
             )
-
-
-def _count_slots(slots: int | None, workers: int) -> int:
-    cores = len(os.sched_getaffinity(0))
-    count = cores if slots is None else slots
-    if count < 1:
-        raise RequestError(
-            f"cannot start {count} slots: a farm has at least 1. Ask for 1 to {cores} slots on this"
-            " machine, or leave `slots` out to use every core."
-        )
-    if not 1 <= workers <= count:
-        raise RequestError(
-            f"cannot share {count} slots among {workers} workers: each has at least 1 slot. Ask for"
-            f" 1 to {count} workers."
-        )
-    return count

@@ -119,13 +119,18 @@ class Outcomes(Iterator[AnyOutcome]):
     def close(self) -> None:
         """Give up what is not done: no further task is read, and what runs is killed."""
         if not self._ended:
-            self._ended = True
-            self._feeder.stop()
-            self._post(CancelStage(self._stage, self._feeder.count, for_good=True))
+            self._cancel(for_good=True)
+
+    def _cancel(self, *, for_good: bool) -> None:
+        self._ended = True
+        self._feeder.stop()
+        self._post(CancelStage(self._stage, self._feeder.count, for_good=for_good))
 
     def __del__(self) -> None:
-        with contextlib.suppress(AttributeError, RuntimeError):
-            self.close()
+        """Free the slots; whether that is for good shows when the farm closes."""
+        with contextlib.suppress(AttributeError):  # it may not have been made whole
+            if not self._ended:
+                self._cancel(for_good=False)
 
 
 class Stream(Iterator[AnyOutcome]):

@@ -8,16 +8,20 @@ nothing for its patience takes the other for dead.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from distributed.comm.core import Comm, CommClosedError
 
 Message = tuple[Any, ...]
 BEAT_S = 2.0
 """Interval of signs of life [s]."""
 _BEAT: Message = ()
+_PIECE = "piece"
+PIECE_BYTES = 4 << 20
+"""Larger messages travel in pieces, so that their arrival shows that the other end lives."""
 
 
 class Lane:
@@ -35,13 +39,20 @@ class Lane:
         """
         self._comm = comm
         self._patience_s = patience_s
-        self._outbox: list[Message] = []
+        self._outbox: deque[Message] = deque()
+        self._pieces = bytearray()
         self._filled = asyncio.Event()
         self._heard = 0.0
 
     def send(self, message: Message) -> None:
-        """Queue a message; it goes out with the next write."""
-        self._outbox.append(message)
+        """Queue a message; it goes out with the next write, or in pieces with the next ones."""
+        if _size(message) <= PIECE_BYTES:
+            self._outbox.append(message)
+        else:
+            blob = msgspec.msgpack.encode(message)
+            for start in range(0, len(blob), PIECE_BYTES):
+                more = start + PIECE_BYTES < len(blob)
+                self._outbox.append((_PIECE, more, blob[start : start + PIECE_BYTES]))
         self._filled.set()
 
     async def run(self, receive: Callable[[Message], None]) -> str:
@@ -63,15 +74,29 @@ class Lane:
         """End the lane; `run` returns at both ends."""
         self._comm.abort()
 
-    async def flush(self) -> None:
-        """Wait until what was queued has been written."""
-        with contextlib.suppress(CommClosedError, OSError):
-            await self._comm.write(self._take())
-
     def _take(self) -> list[Message]:
-        batch, self._outbox = self._outbox, []
-        self._filled.clear()
+        """Return what goes out next: all that is queued, up to about one piece."""
+        batch: list[Message] = []
+        size = 0
+        while self._outbox and size < PIECE_BYTES:
+            batch.append(self._outbox.popleft())
+            size += _size(batch[-1])
+        if not self._outbox:
+            self._filled.clear()
         return batch
+
+    def _accept(self, message: Message, receive: Callable[[Message], None]) -> None:
+        if message == _BEAT:
+            return
+        if message[0] != _PIECE:
+            receive(message)
+            return
+        _, more, piece = message
+        self._pieces += piece
+        if not more:
+            whole = tuple(msgspec.msgpack.decode(self._pieces))
+            self._pieces = bytearray()
+            receive(whole)
 
     async def _write(self) -> str:
         while True:
@@ -91,8 +116,7 @@ class Lane:
                 return f"its connection closed ({error})"
             self._heard = loop.time()
             for message in batch:
-                if message != _BEAT:
-                    receive(message)
+                self._accept(message, receive)
 
     async def _beat(self) -> str:
         loop = asyncio.get_running_loop()
@@ -106,3 +130,7 @@ class Lane:
                 self._heard = loop.time()  # this end was held up: it may have mail unread
             elif loop.time() - self._heard > self._patience_s:
                 return f"it was silent for {self._patience_s:g} s"
+
+
+def _size(message: Message) -> int:
+    return sum(len(part) for part in message if isinstance(part, bytes))

@@ -180,9 +180,19 @@ def _lambda_content(function: Any) -> str:
 
 
 def _code_content(code: CodeType) -> str:
-    constants = [_code_content(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    constants = [_constant_content(constant) for constant in code.co_consts]
     names = (code.co_names, code.co_varnames, code.co_freevars)
     return f"{code.co_code.hex()} {constants} {names}"
+
+
+def _constant_content(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        return _code_content(constant)
+    if isinstance(constant, frozenset):
+        return str(sorted(map(_constant_content, constant)))
+    if isinstance(constant, tuple):
+        return str(list(map(_constant_content, constant)))
+    return repr(constant)
 
 
 def _source_content(function: Any) -> str:

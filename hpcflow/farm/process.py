@@ -1,23 +1,30 @@
 r"""The farm's own processes: a Dask scheduler, and Dask workers that serve slots.
 
-    python -m hpcflow.farm.process --directory DIR --host HOST --parent FD scheduler
-    python -m hpcflow.farm.process --directory DIR --host HOST --parent FD worker \
-        --name NAME --slots N
+    python -m hpcflow.farm.process --directory DIR --parent FD scheduler
+    python -m hpcflow.farm.process --directory DIR --parent FD worker --name NAME --slots N \
+        --cores 0,1
 
-`DIR` is the run directory: certificates come from its `security/`, the scheduler's address goes
-to its `scheduler.json`. A process ends when `FD`, a pipe held open by whoever started it, closes:
-so nothing outlives a killed driver.
+is how a farm starts them on this machine; they end when `FD`, a pipe held open by whoever started
+them, closes, so nothing outlives a killed driver. In a batch job, `hpcflow scheduler` and
+`hpcflow worker` run the same functions, and end with the job's steps.
+
+`DIR` is the run directory: certificates lie in its `security/`, the scheduler's address in its
+`scheduler.json`, with the batch job that wrote it: the file of an earlier job is never used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import ctypes
 import os
 import shutil
 import signal
+import socket
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +34,22 @@ import dask
 import psutil
 from distributed import Scheduler, Worker
 
-from hpcflow.core.resources import share_cores
-from hpcflow.farm.security import load_security
+from hpcflow.core.resources import SlotResources, share_cores
+from hpcflow.errors import FarmError
+from hpcflow.farm.rendezvous import publish_scheduler, scheduler_address
+from hpcflow.farm.security import (
+    create_credentials,
+    credentials_id,
+    load_security,
+    remove_credentials,
+)
 from hpcflow.farm.slots import Slots
 from hpcflow.farm.tuning import DASK_SETTINGS
 from hpcflow.journal.directory import RunDirectory
+
+_PR_SET_CHILD_SUBREAPER = 36
+SLOTS = "hpcflow-slots"
+"""The Dask resource by which a worker says how many slots it serves."""
 
 
 class _QuietScheduler(Scheduler):
@@ -48,91 +66,156 @@ class _QuietWorker(Worker):
         pass
 
 
-def _end_with(parent: int, scratch: Path | None = None) -> None:
-    """End this process when the pipe `parent` closes, or on SIGTERM, and all it started."""
-
-    def end() -> None:
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(0)  # whatever the state of Dask, the farm is over
-
-    loop = asyncio.get_running_loop()
-    loop.add_reader(parent, end)
-    loop.add_signal_handler(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
+class Place:
     """What every process of a farm is told."""
 
     directory: RunDirectory
-    host: str
-    parent: int
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    job: str | None = None
+    """The batch job; None where a driver starts its own farm."""
+    parent: int | None = None
+    """The pipe whose end ends the process."""
+    temporary: bool = False
+    """Whether the directory goes with the farm."""
 
 
-async def _schedule(place: _Place) -> None:
-    _end_with(place.parent)
-    security = load_security(place.directory.security)
-    scheduler = await _QuietScheduler(host=place.host, port=0, protocol="tls", security=security)
-    path = place.directory.scheduler_file
-    temporary = path.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "w") as file:
-        json.dump({"address": scheduler.address, "pid": os.getpid()}, file)
-    temporary.replace(path)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRole:
+    """What one worker serves."""
+
+    name: str
+    resources: Sequence[SlotResources]
+    node: str
+    scratch: Path | None = None
+    """Node-local directory; the system's temporary one if None."""
+
+
+def run_scheduler(place: Place) -> None:
+    """Be the scheduler of a farm until it ends."""
+    dask.config.set(DASK_SETTINGS)
+    asyncio.run(_schedule(place))
+
+
+def run_worker(place: Place, role: WorkerRole) -> None:
+    """Be a worker of a farm until its scheduler ends."""
+    dask.config.set(DASK_SETTINGS)
+    asyncio.run(_work(place, role))
+
+
+async def _schedule(place: Place) -> None:
+    directory = place.directory
+    if place.job is not None:
+        directory.scheduler_file.unlink(missing_ok=True)
+        create_credentials(directory.security)
+
+    credentials = credentials_id(directory.security)
+
+    def clear() -> None:
+        """Leave nothing of this session, nor anything away of a session that has begun since."""
+        if credentials_id(directory.security) == credentials:
+            directory.scheduler_file.unlink(missing_ok=True)
+            remove_credentials(directory.security)
+            if place.temporary:
+                shutil.rmtree(directory.path, ignore_errors=True)
+
+    _end_with(place.parent, clear)
+    scheduler = await _QuietScheduler(
+        host=place.host, port=0, protocol="tls", security=load_security(directory.security)
+    )
+    publish_scheduler(directory, scheduler.address, job=place.job)
     await scheduler.finished()
 
 
-async def _work(place: _Place, *, name: str, slots: int) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix="hpcflow-"))
-    _end_with(place.parent, scratch)
-    scheduler_file = place.directory.scheduler_file
-    while not scheduler_file.exists():  # noqa: ASYNC110  # another process writes it
-        await asyncio.sleep(0.02)
+async def _work(place: Place, role: WorkerRole) -> None:
+    scratch = Path(tempfile.mkdtemp(prefix="hpcflow-", dir=role.scratch))
+
+    def clear() -> None:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    _end_with(place.parent, clear)
+    _adopt_orphans()
+    address = await _address(place)
     worker = await _QuietWorker(
-        json.loads(scheduler_file.read_text())["address"],
-        name=name,
+        address,
+        name=role.name,
         host=place.host,
         protocol="tls",
         security=load_security(place.directory.security),
         nthreads=1,
         memory_limit=0,
         local_directory=str(scratch),
-        plugins=(Slots(share_cores(sorted(os.sched_getaffinity(0)), slots)),),
+        resources={SLOTS: len(role.resources)},
+        plugins=(Slots(role.resources, node=role.node),),
     )
     await worker.finished()
+    clear()
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of what runners leave behind, so that it can be found and ended."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def _address(place: Place) -> str:
+    """Wait for the scheduler: another process starts it."""
+    limit_s = 600.0
+    deadline = time.monotonic() + limit_s
+    while (address := scheduler_address(place.directory, job=place.job)) is None:
+        if time.monotonic() > deadline:
+            raise FarmError(
+                f"cannot join the farm of {str(place.directory.path)!r}: no scheduler has come up"
+                f" within {limit_s:g} s. Look into the scheduler's log."
+            )
+        await asyncio.sleep(0.02)
+    return address
+
+
+def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
+    """End this process, and all it started, when the pipe closes or on SIGTERM."""
+
+    def end() -> None:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        clear()
+        os._exit(0)  # whatever the state of Dask, the farm is over
+
+    loop = asyncio.get_running_loop()
+    if parent is not None:
+        loop.add_reader(parent, end)
+    loop.add_signal_handler(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @click.group()
 @click.option("--directory", type=click.Path(path_type=Path), required=True)
-@click.option("--host", required=True)
 @click.option("--parent", type=int, required=True)
+@click.option("--temporary", is_flag=True)
 @click.pass_context
-def main(context: click.Context, *, directory: Path, host: str, parent: int) -> None:
-    """Run one process of a farm."""
-    dask.config.set(DASK_SETTINGS)
-    context.obj = _Place(directory=RunDirectory(directory), host=host, parent=parent)
+def main(context: click.Context, *, directory: Path, parent: int, temporary: bool) -> None:
+    """Run one process of a farm on this machine."""
+    context.obj = Place(directory=RunDirectory(directory), parent=parent, temporary=temporary)
 
 
 @main.command()
 @click.pass_obj
-def scheduler(place: _Place) -> None:
+def scheduler(place: Place) -> None:
     """Run the scheduler."""
-    asyncio.run(_schedule(place))
+    run_scheduler(place)
 
 
 @main.command()
 @click.option("--name", required=True)
 @click.option("--slots", type=int, required=True)
+@click.option("--cores", required=True)
 @click.pass_obj
-def worker(place: _Place, name: str, slots: int) -> None:
-    """Run a worker and its slots."""
-    asyncio.run(_work(place, name=name, slots=slots))
+def worker(place: Place, *, name: str, slots: int, cores: str) -> None:
+    """Run a worker and its slots, which share the cores."""
+    resources = share_cores([int(core) for core in cores.split(",")], slots)
+    run_worker(place, WorkerRole(name=name, resources=resources, node=socket.gethostname()))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,8 +8,10 @@ from hpcflow.core.event import (
     AttemptFailed,
     AttemptLost,
     ChunkSent,
+    Event,
     PayloadRef,
     SlotJoined,
+    StageClosed,
     StageOpened,
     TaskFailed,
     TaskLost,
@@ -56,18 +58,32 @@ def record_stage(request: StageRequest, fingerprint: str, *, at: float) -> Stage
     )
 
 
-def record_offer(stage: str, named: Sequence[Named], *, at: float) -> TasksOffered:
-    """Return the event of tasks that the run meets for the first time.
+def record_cancel(stage: str, offered: int, *, at: float) -> StageClosed:
+    """Return the event of a stage that was given up for good."""
+    return StageClosed(at=at, stage=stage, offered=offered, cancelled=True)
 
-    Their positions follow each other: what a resumed run knows already comes before.
+
+def record_offers(stage: str, named: Sequence[Named], *, at: float) -> list[Event]:
+    """Return the events of tasks that the run meets for the first time.
+
+    There is one for each run of consecutive positions.
     """
-    return TasksOffered(
-        at=at,
-        stage=stage,
-        first=named[0].position,
-        keys=[each.key for each in named],
-        digests=[each.digest for each in named if each.digest],
-    )
+    runs: list[list[Named]] = []
+    for each in named:
+        if runs and each.position == runs[-1][-1].position + 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return [
+        TasksOffered(
+            at=at,
+            stage=stage,
+            first=run[0].position,
+            keys=[each.key for each in run],
+            digests=[each.digest for each in run] if any(each.digest for each in run) else [],
+        )
+        for run in runs
+    ]
 
 
 def record_chunk(slot: str, chunk: Chunk, *, at: float) -> ChunkSent:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from hpcflow.core.stimulus import Policy
@@ -32,14 +35,16 @@ class StageOptions:
         RequestError
             If one is.
         """
-        if self.retries < 0:
+        if not _is_whole(self.retries) or self.retries < 0:
             raise RequestError(
-                f"cannot retry {self.retries} times: retries are 0 or more. Raise `retries`."
+                f"cannot retry {self.retries!r} times: retries are a whole number, 0 or more."
+                " Correct `retries`."
             )
-        if self.time_limit_s is not None and not self.time_limit_s > 0:
+        limit_s = self.time_limit_s
+        if limit_s is not None and not (isinstance(limit_s, Real) and limit_s > 0):
             raise RequestError(
-                f"cannot limit tasks to {self.time_limit_s} s: a time limit is more than 0 s. Raise"
-                " `time_limit_s`, or leave it out."
+                f"cannot limit tasks to {limit_s!r} s: a time limit is a number, more than 0 s."
+                " Raise `time_limit_s`, or leave it out."
             )
 
 
@@ -56,3 +61,45 @@ class StageRequest:
     call: Call
     total: int | None
     """Number of tasks, where it is known."""
+
+
+def count_slots(slots: int | None, workers: int) -> int:
+    """Return how many slots a farm on this machine gets.
+
+    Raises
+    ------
+    RequestError
+        If there cannot be so many, or not so many workers.
+    """
+    cores = len(os.sched_getaffinity(0))
+    count = cores if slots is None else slots
+    if not _is_whole(count) or count < 1:
+        raise RequestError(
+            f"cannot start {count!r} slots: a farm has a whole number of them, at least 1. Ask for"
+            f" 1 to {cores} slots on this machine, or leave `slots` out to use every core."
+        )
+    if not _is_whole(workers) or not 1 <= workers <= count:
+        raise RequestError(
+            f"cannot share {count} slots among {workers!r} workers: each has at least 1 slot. Ask"
+            f" for 1 to {count} workers."
+        )
+    return operator.index(count)
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuse what cannot be the seed of a run.
+
+    Raises
+    ------
+    RequestError
+        If it is no whole number from 0 to 2**63 - 1.
+    """
+    if seed is not None and not (_is_whole(seed) and 0 <= seed < 2**63):
+        raise RequestError(
+            f"cannot seed a run with {seed!r}: a seed is a whole number from 0 to 2**63 - 1."
+            " Choose another one."
+        )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)

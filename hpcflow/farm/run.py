@@ -16,8 +16,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import hpcflow
 from hpcflow.clock import Clock
 from hpcflow.core.event import SessionClosed, SessionOpened
@@ -26,6 +24,7 @@ from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import RunLock
 from hpcflow.journal.resume import Recorded
 from hpcflow.journal.writer import JournalWriter
+from hpcflow.settings import dump_toml
 
 _PACKAGES = ("dask", "distributed", "numpy", "cloudpickle", "msgspec", "openmm")
 
@@ -142,7 +141,7 @@ def _check_ensemble(
     if recorded.session is None:
         return
     before = read_run_toml(directory).get("ensemble")
-    now = None if ensemble is None else msgspec.toml.decode(msgspec.toml.encode(dict(ensemble)))
+    now = None if ensemble is None else tomllib.loads(dump_toml(dict(ensemble)))
     if before == now:
         return
     changed = sorted(
@@ -206,7 +205,7 @@ def _write_run_toml(
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(msgspec.toml.encode(content))
+            file.write(dump_toml(content).encode())
         temporary.replace(directory.run_toml)
     except OSError as error:
         raise JournalError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import math
 import os
 import pickle
 import signal
@@ -22,13 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import cloudpickle
 import msgspec
 
 from hpcflow.core.event import PayloadRef
 from hpcflow.core.plain import is_plain
 from hpcflow.core.task import Cause
 from hpcflow.farm.context import RunnerContext, current
+from hpcflow.farm.results import pickle_result
 from hpcflow.farm.wire import (
     STORAGE,
     Down,
@@ -69,7 +70,12 @@ def describe(error: BaseException) -> tuple[str, str, str]:
         text = "".join(traceback.format_exception(kind, error, frames))
     except Exception:  # noqa: BLE001  # so is whatever the traceback shows
         text = "".join(traceback.format_tb(frames))
-    return name, message[:LONGEST_TEXT], text[-LONGEST_TEXT:]
+    return name, _readable(message[:LONGEST_TEXT]), _readable(text[-LONGEST_TEXT:])
+
+
+def _readable(text: str) -> str:
+    """Return text that has a UTF-8 form: a message may hold half of a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _UnpicklableError(Exception):
@@ -87,6 +93,7 @@ class Runner:
         self._stream = stream
         self._progress = progress
         self._context = context
+        self._pid = os.getpid()
         self._functions: dict[int, bytes] = {}
         self._callables: dict[int, Callable[[Any], Any]] = {}
         self._works = msgspec.msgpack.Decoder(Work)
@@ -101,6 +108,9 @@ class Runner:
                 case Down.FUNCTION:
                     number, blob = pickle.loads(body)
                     self._functions[number] = blob
+                case Down.FORGET:
+                    self._functions.pop(int(body), None)
+                    self._callables.pop(int(body), None)
                 case Down.SETUP:
                     self._answer(self._set_up, body)
                 case Down.PRELOAD:
@@ -124,6 +134,7 @@ class Runner:
             run_seed=setup.run_seed,
             run_directory=Path(setup.run_directory) if setup.run_directory else None,
             scratch=Path(setup.scratch),
+            ends_at=setup.ends_at,
         )
         return Up.READY, b""
 
@@ -145,35 +156,36 @@ class Runner:
     def _run(self, work: Work) -> None:
         current.stage, current.keys, current.attempt = work.stage, work.keys, work.attempt
         current.time_limit_s = work.limit_s
-        result = _Columns(work.chunk)
-        clock, begin, loads = time.monotonic, self._progress.begin, pickle.loads
-        chunk, last = work.chunk, len(work.inputs) - 1
-        now = result.begin(clock())
+        result, last = _Columns(work.chunk), len(work.inputs) - 1
+        now = result.begin(time.monotonic())
         for index, blob in enumerate(work.inputs):
-            begin(chunk, index, now)
+            self._progress.begin(work.chunk, index, now)
             current.index, current.started = index, now
-            cause: str = Cause.INPUT
-            try:
-                call, argument = self._function(work.function), loads(blob)
-                cause = Cause.EXCEPTION
-                value = call(argument)
-                cause = Cause.RESULT
-                result.take(value)
-            except _UnstorableError as error:
-                result.fail(STORAGE, error)
-            except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
-                result.fail(cause, error)
-            now = result.lap(clock())
-            if now - result.began > FLUSH_S and index < last:
-                self._send(result)
-                result = _Columns(chunk)
-                now = result.begin(clock())
+            self._call(work.function, blob, result)
+            now = result.lap(time.monotonic())
+            if index == last or now - result.began > FLUSH_S:
+                self._progress.begin(work.chunk, index, math.inf)
+                write_frame(self._stream, Up.RESULT, result.encode())
+                result = _Columns(work.chunk)
+                now = result.begin(time.monotonic())
         current.index = None
         self._progress.rest()
-        self._send(result)
 
-    def _send(self, result: _Columns) -> None:
-        write_frame(self._stream, Up.RESULT, result.encode())
+    def _call(self, function: int, blob: bytes, result: _Columns) -> None:
+        """Run one task, and keep its value or what it raised."""
+        cause: str = Cause.INPUT
+        try:
+            call, argument = self._function(function), pickle.loads(blob)
+            cause = Cause.EXCEPTION
+            value = call(argument)
+            cause = Cause.RESULT
+            result.take(value)
+        except _UnstorableError as error:
+            result.fail(STORAGE, error)
+        except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
+            result.fail(cause, error)
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child that the task forked has come out of it: not ours to answer
 
 
 class _Columns:
@@ -243,7 +255,7 @@ def _is_small_plain(value: Any) -> bool:
 
 def _store(value: Any) -> bytes | PayloadRef:
     try:
-        data = cloudpickle.dumps(value)
+        data = pickle_result(value)
     except Exception as error:
         raise _UnpicklableError(
             f"cannot return a {type(value).__qualname__} from a task: it cannot be pickled"
@@ -253,7 +265,7 @@ def _store(value: Any) -> bytes | PayloadRef:
     assert current.index is not None, "it is set around every task"
     run = current.runner.run_directory
     if run is None or len(data) <= INLINE_LIMIT:
-        return bytes(data)
+        return data
     name = f"{current.keys[current.index]}.{current.attempt}"
     try:
         return write_payload(data, run=run, stage=current.stage, name=name)
@@ -271,6 +283,13 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
+def _detach(fd: int) -> None:
+    """Let a forked child hold no end of the stream: the runner's death must show as its end."""
+    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(nowhere, fd, inheritable=False)
+    os.close(nowhere)
+
+
 def main(arguments: list[str]) -> None:
     """Serve one slot: file descriptors and the slot's name, device and cores are the arguments."""
     parent, fd, progress_fd, trace_fd = map(int, arguments[:4])
@@ -285,7 +304,7 @@ def main(arguments: list[str]) -> None:
     faulthandler.enable(trace_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=fd)
-    os.register_at_fork(after_in_child=connection.close)
+    os.register_at_fork(after_in_child=lambda: _detach(fd))
     stream = cast("BinaryIO", connection.makefile("rwb", buffering=1 << 20))
     context = {"slot": slot, "device": device, "cores": allowed}
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

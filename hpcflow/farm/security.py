@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hpcflow.errors import JournalError
+
 if TYPE_CHECKING:
     from distributed import Security
 
@@ -48,10 +50,12 @@ def _certificate(
 
 
 def _write_private(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    temporary = path.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(fd, "wb") as file:
-        os.fchmod(fd, 0o600)
         file.write(data)
+    temporary.replace(path)
 
 
 def create_credentials(directory: Path) -> None:
@@ -59,9 +63,19 @@ def create_credentials(directory: Path) -> None:
 
     Raises
     ------
-    OSError
+    JournalError
         If they cannot be written.
     """
+    try:
+        _create_credentials(directory)
+    except OSError as error:
+        raise JournalError(
+            f"cannot write keys into {str(directory)!r}: {error.strerror}. Free space, or choose"
+            " another run directory."
+        ) from None
+
+
+def _create_credentials(directory: Path) -> None:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate(
@@ -87,6 +101,14 @@ def load_security(directory: Path) -> Security:
         for part in ("cert", "key")
     }
     return Security(require_encryption=True, tls_ca_file=authority, **roles)
+
+
+def credentials_id(directory: Path) -> int | None:
+    """Return a number that tells one session's credentials from another's; None without any."""
+    try:
+        return (directory / "pair.pem").stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def remove_credentials(directory: Path) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +30,7 @@ HANDLER = "hpcflow_lane"
 """The operation under which a worker offers its lane."""
 CLIENT_PATIENCE_S = 300.0
 """A client may be held up this long (by its file system, say) before its tasks are ended [s]."""
-_SHORT_LIFE_S = 2.0
-_MOST_SHORT_LIVES = 5
+_MOST_STILLBORN = 5
 
 
 class Slots(WorkerPlugin):
@@ -41,8 +38,10 @@ class Slots(WorkerPlugin):
 
     name = "hpcflow-slots"
 
-    def __init__(self, resources: Sequence[SlotResources]) -> None:
+    def __init__(self, resources: Sequence[SlotResources], *, node: str) -> None:
+        """Take the slots' resources, and the name of the node they are on."""
         self._resources = resources
+        self._node = node
         self._session: _Session | None = None
 
     async def setup(self, worker: Worker) -> None:
@@ -60,6 +59,7 @@ class Slots(WorkerPlugin):
             Lane(comm, patience_s=CLIENT_PATIENCE_S),
             msgspec.msgpack.decode(setup, type=Setup),
             name=str(self._worker.name),
+            node=self._node,
             resources=self._resources,
         )
         await self._replace(session)
@@ -76,11 +76,18 @@ class _Session:
     """One client's use of the worker's slots."""
 
     def __init__(
-        self, lane: Lane, setup: Setup, *, name: str, resources: Sequence[SlotResources]
+        self,
+        lane: Lane,
+        setup: Setup,
+        *,
+        name: str,
+        node: str,
+        resources: Sequence[SlotResources],
     ) -> None:
         self.lane = lane
         self.setup = setup
         self.name = name
+        self.node = node
         self.shared_by = max(1, sum(r.cores == resources[0].cores for r in resources))
         self.preloads: list[tuple[str, bytes]] = []
         self.functions: dict[int, bytes] = {}
@@ -115,6 +122,10 @@ class _Session:
                 self.preloads.append((name, blob))
                 for each in self._slots:
                     each.preload(name, blob)
+            case ("forget", int(number)):
+                self.functions.pop(number, None)
+                for each in self._slots:
+                    each.forget(number)
             case ("kill", int(slot), int(life), int(chunk)):
                 self._slots[slot].cancel(life, chunk)
             case _:
@@ -133,19 +144,17 @@ class _Slot:
         self._child: Child | None = None
         self._up = False
         self._known: set[int] = set()
-        self._short_lives = 0
+        self._reason = ""
+        self._was_up = False
 
     async def serve(self) -> None:
         """Keep a runner running, and say so, until cancelled or until it will not come up."""
+        stillborn = 0
         while True:
-            began = time.monotonic()
             refusal = await self._live()
-            if refusal is None and time.monotonic() - began < _SHORT_LIFE_S:
-                self._short_lives += 1
-                if self._short_lives > _MOST_SHORT_LIVES and not self._was_up:
-                    refusal = "its runner ended again and again before it was ready"
-            else:
-                self._short_lives = 0
+            stillborn = 0 if self._was_up else stillborn + 1
+            if refusal is None and stillborn > _MOST_STILLBORN:
+                refusal = f"its runner ended {stillborn} times before it was ready: {self._reason}"
             if refusal is not None:
                 self._send("dead", self._name, refusal)
                 return
@@ -182,10 +191,10 @@ class _Slot:
             self._child = None
         if refusal is not None:
             child.kill()
-        reason, culprit = await asyncio.shield(child.bury())
+        death = await asyncio.shield(child.bury())
+        self._reason = death.reason
         if self._was_up and refusal is None:
-            body = None if culprit is None else msgspec.msgpack.encode(culprit)
-            self._send("down", self._life, reason, body)
+            self._send("down", self._life, msgspec.msgpack.encode(death))
         self._up = False
         return refusal
 
@@ -215,13 +224,14 @@ class _Slot:
         self._up = self._was_up = True
         info = SlotInfo(
             name=self._name,
-            host=socket.gethostname(),
+            host=self._session.node,
             worker=self._session.name,
             pid=child.pid,
             device=self._resources.device,
             cores=self._resources.cores,
             booted=child.booted,
             preload_s=preload_s,
+            sharing=self._resources.sharing,
         )
         self._send("slot", self._life, msgspec.msgpack.encode(info))
 
@@ -234,6 +244,12 @@ class _Slot:
         """Load a further object in the runner that is up; later ones get it at their start."""
         if self._child is not None:
             self._child.send(Down.PRELOAD, pickle.dumps((name, blob)))
+
+    def forget(self, function: int) -> None:
+        """Drop a function whose stage is over."""
+        if function in self._known and self._child is not None:
+            self._known.remove(function)
+            self._child.send(Down.FORGET, str(function).encode())
 
     def limit(self, life: int, chunk: int, limit_s: float) -> None:
         """Limit the duration of each task of a chunk that is about to come [s]."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcflow.core.event import SlotJoined
+from hpcflow.core.event import SlotJoined, TasksSucceeded
 from hpcflow.core.task import AnyOutcome, check_key
 from hpcflow.errors import RequestError
 from hpcflow.farm.pickling import digest_input, pickle_input
@@ -123,37 +123,34 @@ class Naming:
 class Inbox:
     """Outcomes that wait for the driver, in the order of their arrival.
 
-    One thread takes; any may put. It is full from `limit` unread outcomes until half of them have
-    been taken; it takes more even then, but its sources look at `full` and pause.
+    One thread takes; any may put. It is full from `limit` on until half of that has been taken;
+    it takes more even then, but its sources look at `full` and pause. An outcome weighs 1, and 1
+    more for each `BYTES_A_WEIGHT` of a value that is held in memory.
     """
 
     def __init__(self, run: Path | None, *, limit: int, on_room: Callable[[], None]) -> None:
         self._run = run
         self._limit = limit
         self._on_room = on_room
-        self._queue: queue.SimpleQueue[Iterator[AnyOutcome] | BaseException | None] = (
-            queue.SimpleQueue()
-        )
-        self._batch: Iterator[AnyOutcome] = iter(())
+        self._queue: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
+        self._batch = _Batch(iter(()), 0)
         self._lock = threading.Lock()
-        self._put = 0
-        self._taken = 0
+        self._unread = 0
         self.full = False
 
-    def put(self, event: FinalEvent, place: SlotJoined, count: int) -> None:
+    def put(self, event: FinalEvent, place: SlotJoined) -> None:
         """Add what an event records."""
-        self._count(count)
-        self._queue.put(outcomes_of(event, place, self._run))
+        self._put(_Batch(outcomes_of(event, place, self._run), _weight(event)))
 
     def put_replayed(self, outcome: AnyOutcome) -> None:
         """Add an outcome that was read back."""
-        self._count(1)
-        self._queue.put(iter((outcome,)))
+        self._put(_Batch(iter((outcome,)), 1))
 
-    def _count(self, count: int) -> None:
+    def _put(self, batch: _Batch) -> None:
         with self._lock:
-            self._put += count
-            self.full = self.full or self._put - self._taken >= self._limit
+            self._unread += batch.weight
+            self.full = self.full or self._unread >= self._limit
+        self._queue.put(batch)
 
     def end(self, error: BaseException | None = None) -> None:
         """Say that nothing follows: all is done, or something went wrong."""
@@ -168,11 +165,10 @@ class Inbox:
             What `end` was given.
         """
         while True:
-            outcome = next(self._batch, None)
+            outcome = next(self._batch.outcomes, None)
             if outcome is not None:
-                self._taken += 1
                 return outcome
-            self._make_room()
+            self._finish_batch()
             item = self._queue.get()
             if item is None or isinstance(item, BaseException):
                 self._queue.put(item)
@@ -181,13 +177,31 @@ class Inbox:
                 return None
             self._batch = item
 
-    def _make_room(self) -> None:
+    def _finish_batch(self) -> None:
         with self._lock:
-            roomy = self.full and self._put - self._taken < self._limit // 2
+            self._unread -= self._batch.weight
+            self._batch = _Batch(iter(()), 0)
+            roomy = self.full and self._unread < self._limit // 2
             if roomy:
                 self.full = False
         if roomy:
             self._on_room()
+
+
+BYTES_A_WEIGHT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    outcomes: Iterator[AnyOutcome]
+    weight: int
+
+
+def _weight(event: FinalEvent) -> int:
+    if not isinstance(event, TasksSucceeded):
+        return 1
+    held = sum(map(len, event.pickles.values()))
+    return len(event.keys) + held // BYTES_A_WEIGHT
 
 
 class Replay:

@@ -18,7 +18,7 @@ from hpcflow.core.stimulus import Failure, Join, Leave, Return
 from hpcflow.core.task import Cause, ErrorText
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.slots import HANDLER
-from hpcflow.farm.wire import STORAGE, Culprit, Result, Setup, SlotInfo, Work
+from hpcflow.farm.wire import STORAGE, Death, Result, Setup, SlotInfo, Work
 
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
@@ -48,7 +48,14 @@ class DiskFull:
     reason: str
 
 
-Report = Joined | GaveUp | DiskFull | Join | Leave | Return
+@dataclass(frozen=True, slots=True)
+class Unforeseen:
+    """The transport itself failed."""
+
+    reason: str
+
+
+Report = Joined | GaveUp | DiskFull | Unforeseen | Join | Leave | Return
 """What the transport tells the dispatcher; `Join`, `Leave` and `Return` are its stimuli."""
 
 
@@ -73,6 +80,10 @@ class Transport(Protocol):
 
     def kill(self, slot: str, chunk: int) -> None:
         """End the slot's runner unless it is done with the chunk."""
+        ...
+
+    def forget(self, function: int) -> None:
+        """Drop a function: its stage is over."""
         ...
 
     async def close(self) -> None:
@@ -119,7 +130,14 @@ class Lanes:
     def add_worker(self, address: str) -> None:
         """Keep a lane open to the worker at `address` until it is removed."""
         if address not in self._workers:
-            self._workers[address] = asyncio.ensure_future(self._keep(address))
+            task = self._workers[address] = asyncio.ensure_future(self._keep(address))
+            task.add_done_callback(self._kept)
+
+    def _kept(self, task: asyncio.Task[None]) -> None:
+        """Report an end that nobody foresaw, instead of leaving the driver to wait."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._report(Unforeseen(f"a lane failed: {error!r}"))
 
     def remove_worker(self, address: str) -> None:
         """End the lane to the worker."""
@@ -134,13 +152,23 @@ class Lanes:
             lane.preload(name, blob)
 
     def send(self, slot: str, chunk: Chunk, call: Call) -> None:
-        """Send a chunk down its slot's lane."""
-        self._slots[slot].send(slot, chunk, call)
+        """Send a chunk down its slot's lane.
+
+        A slot that has just gone is passed over: word of it is in the mail, and gives the chunk
+        back.
+        """
+        if slot in self._slots:
+            self._slots[slot].send(slot, chunk, call)
 
     def kill(self, slot: str, chunk: int) -> None:
         """Ask the worker to end the slot's runner."""
         if slot in self._slots:
             self._slots[slot].kill(slot, chunk)
+
+    def forget(self, function: int) -> None:
+        """Tell every worker that has the function to drop it."""
+        for lane in self._lanes.values():
+            lane.forget(function)
 
     async def close(self) -> None:
         """Close every lane."""
@@ -238,6 +266,11 @@ class _WorkerLane:
         number, life = self._places[slot]
         self.lane.send(("kill", number, life, chunk))
 
+    def forget(self, function: int) -> None:
+        if function in self._functions:
+            self._functions.remove(function)
+            self.lane.send(("forget", function))
+
     # -- what the worker says
 
     def receive(self, message: Message) -> None:
@@ -251,10 +284,9 @@ class _WorkerLane:
                 self._names[number] = info.name
                 self._places[info.name] = (number, life)
                 self._report(self, Joined(info))
-            case ("down", int(number), int(), str(reason), body):
-                slot = self._forget(number)
-                culprit = None if body is None else msgspec.msgpack.decode(body, type=Culprit)
-                self._report(self, _left(slot, reason, culprit))
+            case ("down", int(number), int(), bytes(body)):
+                death = msgspec.msgpack.decode(body, type=Death)
+                self._report(self, _left(self._forget(number), death))
             case ("dead", int(number), str(name), str(reason)):
                 if number in self._names:
                     self._forget(number)
@@ -304,13 +336,19 @@ _DEATHS = {
 }
 
 
-def _left(slot: str, reason: str, culprit: Culprit | None) -> Leave:
-    now = time.time()
-    if culprit is None or culprit.cause is None:
-        return Leave(slot=slot, reason=reason, at=now, on_request=True)
+def _left(slot: str, death: Death) -> Leave:
+    now, culprit = time.time(), death.culprit
+    if death.on_request or culprit is None:
+        return Leave(slot=slot, reason=death.reason, at=now, on_request=death.on_request)
     cause = Cause(culprit.cause)
     error = ErrorText(type=_DEATHS[cause], message=culprit.message, traceback=culprit.traceback)
-    failure = Failure(cause=cause, error=error, started=culprit.started, finished=culprit.finished)
     return Leave(
-        slot=slot, reason=reason, at=now, chunk=culprit.chunk, index=culprit.index, failure=failure
+        slot=slot,
+        reason=death.reason,
+        at=now,
+        chunk=culprit.chunk,
+        index=culprit.index,
+        failure=Failure(
+            cause=cause, error=error, started=culprit.started, finished=culprit.finished
+        ),
     )

@@ -6,10 +6,11 @@ at one end and opened only at the other; the worker relays it as bytes.
 
 Down the lane                                   Up the lane
     ("preload", name, blob)                         ("slot", slot, life, info)      up and ready
-    ("function", number, blob)                      ("down", slot, life, reason, culprit)
+    ("function", number, blob)                      ("down", slot, life, death)
     ("chunk", slot, life, chunk, limit_s,           ("dead", slot, name, reason)    will not come up
         function, blob)                             ("out", slot, life, blob)       outcomes
     ("kill", slot, life, chunk)
+    ("forget", function)
 
 `life` counts the runners that a slot has had: a chunk meant for an earlier one is dropped.
 """
@@ -40,6 +41,7 @@ class Down(enum.IntEnum):
     PRELOAD = 1
     FUNCTION = 2
     CHUNK = 3
+    FORGET = 4
 
 
 class Up(enum.IntEnum):
@@ -66,6 +68,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Absolute path; None where the farm keeps no run."""
     scratch: str
     """Where tasks get work directories if the farm keeps no run."""
+    ends_at: float | None
+    """When the batch job's wall time is over [s since the epoch]."""
     logs: str | None
     """Where runners' output goes; None lets it through to the worker's own."""
 
@@ -81,6 +85,18 @@ class SlotInfo(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...]
     booted: float
     preload_s: float
+    sharing: int
+    """Slots that may be on its device at a time."""
+
+
+class Death(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner died of."""
+
+    reason: str
+    on_request: bool
+    """Whether the client asked for it."""
+    culprit: Culprit | None
+    """The task that ran, if one did."""
 
 
 class Culprit(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +104,7 @@ class Culprit(msgspec.Struct, frozen=True, kw_only=True):
 
     chunk: int
     index: int
-    cause: str | None
-    """None where the runner was ended on request."""
+    cause: str
     message: str
     traceback: str
     started: float
@@ -144,7 +159,10 @@ class Progress:
         self._pack = self._LAYOUT.pack_into
 
     def begin(self, chunk: int, index: int, now: float) -> None:
-        """Say that task `index` of `chunk` starts at `now` [s, monotonic]."""
+        """Say that task `index` of `chunk` starts at `now` [s, monotonic].
+
+        An infinite `now` says that it has ended and is being answered: no time limit counts.
+        """
         self._pack(self._page, 0, chunk, index + 1, now)
 
     def rest(self) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import weakref
 from dataclasses import dataclass
 
 import msgspec
@@ -47,6 +48,7 @@ class RunLock:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        _LIVE.add(self)
 
     @classmethod
     def acquire(cls, directory: RunDirectory) -> RunLock:
@@ -88,6 +90,7 @@ class RunLock:
 
     def release(self) -> None:
         """Let go."""
+        _LIVE.discard(self)
         os.close(self._fd)
 
 
@@ -105,3 +108,15 @@ def holder(directory: RunDirectory) -> Holder | None:
         return None
     finally:
         os.close(fd)
+
+
+_LIVE: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """Let a forked child hold no run: the lock would outlive the driver in it."""
+    for lock in list(_LIVE):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -81,7 +81,8 @@ class Recorded:
             case TasksOffered():
                 stage = self.stages[event.stage]
                 stage.keys.update(enumerate(event.keys, event.first))
-                stage.digests.update(zip(event.keys, event.digests, strict=False))
+                if event.digests:
+                    stage.digests.update(zip(event.keys, event.digests, strict=True))
             case TasksSucceeded():
                 line = _Line(offset, self._places[event.slot])
                 final = self.stages[event.stage].final

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hpcflow.core.event import (
+    FINISHED,
     SessionClosed,
     SessionOpened,
     StageClosed,
@@ -76,7 +77,7 @@ class _Audit:
                     self._sessions += 1
                     self._finished = False
                 case SessionClosed():
-                    self._finished = event.reason == "finished"
+                    self._finished = event.reason == FINISHED
                 case StageOpened():
                     self._stages.setdefault(event.stage, _Stage()).closed = None
                 case StageClosed():

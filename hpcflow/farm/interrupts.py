@@ -1,0 +1,50 @@
+"""Keep an interrupt, and Dask's own words, out of where they would do harm."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def late_interrupt() -> Iterator[None]:
+    """Hold a Ctrl-C back until the block is done, and raise it then; a second one breaks in.
+
+    Dask's client cannot be interrupted while it starts: its thread would be left behind. Outside
+    the main thread, or where SIGINT is not Python's own, this does nothing.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    held = False
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        nonlocal held
+        if held:
+            signal.default_int_handler(number, frame)
+        held = True
+
+    signal.signal(signal.SIGINT, hold)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def quiet_dask() -> Iterator[None]:
+    """Let Dask say nothing of connections that close because the farm does."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
