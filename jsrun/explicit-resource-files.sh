@@ -40,7 +40,12 @@ jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/scheduler.erf" \
 steps=("$!")
 end_steps() {
     kill "${steps[@]}" 2> /dev/null
-    wait "${steps[@]}" 2> /dev/null
+    for _ in {1..100}; do # 20 s to end in order
+        [[ -n "$(jobs -pr)" ]] || break
+        sleep 0.2
+    done
+    kill -KILL "${steps[@]}" 2> /dev/null
+    wait
 }
 trap end_steps EXIT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpcflow.batch.step import Launch, Step
+from hpcflow.batch.step import END_BY_SIGNAL, Launch, Step
 
 
 class Jsrun:
@@ -18,6 +18,7 @@ class Jsrun:
     exclusive = True
     places_in_order = True
     script_on_first_node = False  # it runs on a launch node, which many users share
+    end_steps = END_BY_SIGNAL
 
     def launch(self, step: Step) -> Launch:
         """Return a `jsrun` command line."""
@@ -46,6 +47,7 @@ class JsrunExplicit:
     exclusive = True
     places_in_order = False
     script_on_first_node = False
+    end_steps = END_BY_SIGNAL
 
     def launch(self, step: Step) -> Launch:
         """Return lines that write the file, and a `jsrun` command line that reads it."""

@@ -31,7 +31,7 @@ def launcher_of(machine: Machine) -> StepLauncher:
         case "direct":
             return Direct()
         case "srun":
-            return Srun()
+            return Srun(machine_has_gpus=machine.nodes.gpus > 0)
         case "jsrun":
             return JsrunExplicit() if machine.explicit_placement else Jsrun()
         case _:
@@ -144,8 +144,13 @@ def _scheduler(request: Request, layout: Layout, launcher: StepLauncher) -> Iter
     yield from _background(launch, f"hpcflow scheduler {_common(request)}", "scheduler")
     yield 'steps=("$!")'
     yield "end_steps() {"
-    yield '    kill "${steps[@]}" 2> /dev/null'
-    yield '    wait "${steps[@]}" 2> /dev/null'
+    yield f"    {launcher.end_steps}"
+    yield "    for _ in {1..100}; do # 20 s to end in order"
+    yield '        [[ -n "$(jobs -pr)" ]] || break'
+    yield "        sleep 0.2"
+    yield "    done"
+    yield '    kill -KILL "${steps[@]}" 2> /dev/null'
+    yield "    wait"
     yield "}"
     yield "trap end_steps EXIT"
     if launcher.places_in_order:

@@ -16,10 +16,15 @@ class Srun:
     exclusive = False
     places_in_order = False
     script_on_first_node = True
+    # To kill srun would kill its processes at once; this lets them end in order.
+    end_steps = 'scancel --quiet --signal=TERM "$SLURM_JOB_ID"'
+
+    def __init__(self, *, machine_has_gpus: bool) -> None:
+        self._machine_has_gpus = machine_has_gpus  # without, the option may be unknown there
 
     def launch(self, step: Step) -> Launch:
         """Return an `srun` command line."""
-        gpus = step.gpus if step.processes == 1 else step.gpus * step.processes
+        gpus = step.gpus * step.processes
         return Launch(
             words=(
                 "srun",
@@ -30,6 +35,6 @@ class Srun:
                 f"--relative={step.first_node}",
                 "--cpu-bind=none",
                 "--mem=0",
-                *((f"--gpus-per-node={gpus}",) if gpus else ("--gres=none",)),
+                *((f"--gpus-per-node={gpus}",) if self._machine_has_gpus else ()),
             )
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+END_BY_SIGNAL = 'kill "${steps[@]}" 2> /dev/null'
+"""Ends steps whose launcher passes the signal on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -50,6 +53,9 @@ class StepLauncher(Protocol):
     """Whether where a step goes depends on which steps are there already."""
     script_on_first_node: bool
     """Whether the batch script itself runs on the first node; then so does the driver."""
+
+    end_steps: str
+    """Line of bash that asks the processes of all steps to end."""
 
     def launch(self, step: Step) -> Launch:
         """Return how to start a step."""

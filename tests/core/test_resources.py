@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcflow.core.resources import share_cores
+from hpcflow.core.resources import SlotResources, share_cores, share_devices
 from hpcflow.errors import RequestError
 
 core_sets = st.sets(st.integers(0, 1000), min_size=1, max_size=64).map(sorted)
@@ -39,3 +39,49 @@ def test_a_farm_without_slots_is_refused(slots: int) -> None:
 def test_a_node_without_cores_is_refused() -> None:
     with pytest.raises(RequestError, match="cannot place 3 slots: no core may be used"):
         share_cores([], 3)
+
+
+@given(cores=core_sets, data=st.data())
+def test_every_device_has_its_slots_and_every_core_is_used(
+    cores: list[int], data: st.DataObject
+) -> None:
+    devices = [f"GPU-{n}" for n in range(data.draw(st.integers(1, 8)))]
+    each = data.draw(st.integers(1, 7))
+    slots = share_devices(cores, devices, variable="CUDA_VISIBLE_DEVICES", slots_per_device=each)
+    assert [slot.device for slot in slots] == [device for device in devices for _ in range(each)]
+    assert {core for slot in slots for core in slot.cores} == set(cores)
+    assert {slot.sharing for slot in slots} == {each}
+
+
+def test_slots_of_one_device_have_neighbouring_cores() -> None:
+    slots = share_devices(range(8), ["0", "1"], variable="V", slots_per_device=2)
+    assert [(slot.device, slot.cores) for slot in slots] == [
+        ("0", (0, 1)),
+        ("0", (2, 3)),
+        ("1", (4, 5)),
+        ("1", (6, 7)),
+    ]
+
+
+def test_a_runner_is_shown_its_own_device_alone() -> None:
+    slots = share_devices([0, 1], ["3", "5"], variable="ROCR_VISIBLE_DEVICES", slots_per_device=1)
+    assert [slot.environment for slot in slots] == [
+        {"ROCR_VISIBLE_DEVICES": "3"},
+        {"ROCR_VISIBLE_DEVICES": "5"},
+    ]
+    assert SlotResources(cores=(0,)).environment == {}
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "each", "says"),
+    [
+        ([0, 1], [], 1, "cannot start 0 slots"),
+        ([0, 1], ["0"], 0, "cannot start 0 slots"),
+        ([], ["0"], 1, "no core may be used"),
+    ],
+)
+def test_slots_without_devices_or_cores_are_refused(
+    cores: list[int], devices: list[str], each: int, says: str
+) -> None:
+    with pytest.raises(RequestError, match=says):
+        share_devices(cores, devices, variable="V", slots_per_device=each)

@@ -50,7 +50,7 @@ def test_listing_1_a_steady_state_is_exact_and_resumes_as_it_was(tmp_path: Path)
     answer = run_example("steady_state.py", tmp_path / "run")
     found = re.match(r"400 evaluations, best fitness (\S+)", answer)
     assert found is not None
-    assert float(found[1]) < 10.0, "random genomes average 42"
+    assert float(found[1]) < 30.0, "the best of 400; a random genome has 42 on average"
     verdict = verify(RunDirectory(tmp_path / "run"))
     assert verdict.complete
     assert (verdict.offered, verdict.succeeded) == (400, 400)

@@ -29,13 +29,18 @@ trap : INT TERM # the driver stops in order, and then this script does
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gres=none \
+srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface hsn0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
 steps=("$!")
 end_steps() {
-    kill "${steps[@]}" 2> /dev/null
-    wait "${steps[@]}" 2> /dev/null
+    scancel --quiet --signal=TERM "$SLURM_JOB_ID"
+    for _ in {1..100}; do # 20 s to end in order
+        [[ -n "$(jobs -pr)" ]] || break
+        sleep 0.2
+    done
+    kill -KILL "${steps[@]}" 2> /dev/null
+    wait
 }
 trap end_steps EXIT
 

@@ -34,7 +34,12 @@ jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 20 --
 steps=("$!")
 end_steps() {
     kill "${steps[@]}" 2> /dev/null
-    wait "${steps[@]}" 2> /dev/null
+    for _ in {1..100}; do # 20 s to end in order
+        [[ -n "$(jobs -pr)" ]] || break
+        sleep 0.2
+    done
+    kill -KILL "${steps[@]}" 2> /dev/null
+    wait
 }
 trap end_steps EXIT
 # jsrun places steps as they come: the scheduler's must have the first node.

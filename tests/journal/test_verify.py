@@ -80,9 +80,17 @@ def test_tasks_that_went_missing_between_end_and_offers_are_counted(tmp_path: Pa
 
 def test_what_a_cancelled_stage_gave_up_is_counted_and_no_problem(tmp_path: Path) -> None:
     script = begun("x", "y").ran(3, [("x", 2, 3)])
-    verdict = judged(tmp_path, script.stage_closed(4, offered=2, cancelled=True).close(5))
-    assert verdict.complete
+    verdict = judged(tmp_path, script.stage_closed(4, offered=3, cancelled=True).close(5))
+    assert verdict.complete  # the third was cancelled before it was known to the run
     assert (verdict.offered, verdict.succeeded, verdict.cancelled) == (2, 1, 1)
+
+
+def test_a_cancelled_stage_that_was_opened_again_is_not_excused(tmp_path: Path) -> None:
+    script = begun("x").stage_closed(3, offered=1, cancelled=True).close(4, "interrupted")
+    assert problems(tmp_path, script.session(10).joined(11).stage(12)) == [
+        ("x", "no recorded outcome"),
+        (None, "not finished: more tasks may be offered when it is resumed"),
+    ]
 
 
 def test_a_lost_task_is_counted(tmp_path: Path) -> None:
