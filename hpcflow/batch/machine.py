@@ -147,9 +147,13 @@ def machine_path(name: str, *, directory: Path | None = None) -> Path:
     """
     if Path(name).suffix == ".toml":
         return Path(name)
-    known = known_machines(directory)
+    place, known = str(directory or MACHINES), known_machines(directory)
+    if not known:
+        raise RequestError(
+            f"cannot find machine {name!r} in {place!r}: no machine's file is there. Name the"
+            " directory of yours with --machines, or the path of a TOML file."
+        )
     if name not in known:
-        place = str(directory or MACHINES)
         help_ = nearest(name, known)
         raise RequestError(
             f"cannot find machine {name!r} in {place!r}: there is none of that name;"

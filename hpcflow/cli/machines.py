@@ -11,8 +11,15 @@ from hpcflow.cli.closing import table
 
 
 @click.group(invoke_without_command=True)
+@click.option(
+    "--machines",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where they are.  [default: those that come with hpcflow]",
+)
 @click.pass_context
-def machines(context: click.Context) -> None:
+def machines(context: click.Context, *, directory: Path | None) -> None:
     """List the machines that `hpcflow submit` knows, or explain one.
 
     A machine is a TOML file. To change one, copy its file, edit the copy, and give its path in
@@ -23,19 +30,21 @@ def machines(context: click.Context) -> None:
       hpcflow machines
       hpcflow machines show summit
     """  # noqa: D301  click's \b keeps the lines as they are
+    context.obj = directory
     if context.invoked_subcommand is None:
-        names = known_machines()
+        names = known_machines(directory)
         width = max(map(len, names), default=0)
         for name in names:
-            click.echo(f"{name:{width}}  {load_machine(name).description}")
+            click.echo(f"{name:{width}}  {load_machine(name, directory=directory).description}")
 
 
 @machines.command()
 @click.argument("name")
-def show(name: str) -> None:
+@click.pass_obj
+def show(directory: Path | None, name: str) -> None:
     """Explain machine NAME: a name that `hpcflow machines` lists, or the path of a TOML file."""
-    machine = load_machine(name)
-    click.echo(table(_rows(machine, machine_path(name))))
+    machine = load_machine(name, directory=directory)
+    click.echo(table(_rows(machine, machine_path(name, directory=directory))))
 
 
 def _rows(machine: Machine, path: Path) -> list[tuple[str, str]]:

@@ -35,6 +35,13 @@ from hpcflow.journal.lock import holder
     required=True,
     help="A machine that `hpcflow machines` lists, or the path of a TOML file.",
 )
+@click.option(
+    "--machines",
+    "machines_in",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where named machines are.  [default: those that come with hpcflow]",
+)
 @click.option("--nodes", metavar="N", type=int, default=1, show_default=True, help="Nodes.")
 @click.option("--walltime", metavar="TIME", required=True, help="Such as 2h30m, 90m or 2:30:00.")
 @click.option(
@@ -81,6 +88,7 @@ def submit(
     *,
     arguments: tuple[str, ...],
     machine_name: str,
+    machines_in: Path | None,
     nodes: int,
     walltime: str,
     run_path: Path | None,
@@ -112,7 +120,7 @@ def submit(
         run=Path(os.path.abspath(run.path)),  # noqa: PTH100  no ".." in the script, links as they are
         directory=Path.cwd(),
         programs=Path(sys.executable).parent,
-        machine=_resolved(load_machine(machine_name)),
+        machine=_resolved(load_machine(machine_name, directory=machines_in)),
         nodes=nodes,
         walltime_s=parse_walltime(walltime),
         account=account,

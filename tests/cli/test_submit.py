@@ -194,6 +194,28 @@ def test_a_rejected_submission_leaves_no_job_behind(
     assert read_record(place / "r") is None
 
 
+def test_a_job_that_cannot_be_recorded_is_cancelled(place: Path) -> None:
+    (place / "stay").touch()
+    run = RunDirectory(place / "r")
+    run.create()
+    run.lock.touch()
+    (run.path / "job.toml.tmp").mkdir()
+    shown = _submit()
+    assert shown.exit_code == 3
+    assert "job.toml': Is a directory" in shown.stderr
+    assert not list(run.logs.glob("batch-*.code"))
+
+
+def test_machines_may_be_in_a_directory_of_the_users(place: Path) -> None:
+    assert _invoke("machines", "--machines", ".").stdout == "here  this machine, with stand-ins\n"
+    shown = _invoke("machines", "--machines", ".", "show", "here")
+    assert "this machine, with stand-ins" in shown.stdout
+    shown = _submit("--machine", "here", "--machines", ".", "--dry-run")
+    assert shown.exit_code == 0, shown.stderr
+    shown = _submit("--machine", "here", "--machines", "none")
+    assert "cannot find machine 'here' in 'none': no machine's file is there" in shown.stderr
+
+
 def test_the_machines_are_listed_and_explained() -> None:
     listed = _invoke("machines").stdout
     assert [line.split()[0] for line in listed.splitlines()] == [
