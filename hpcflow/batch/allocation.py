@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ class Allocation:
     """Node-local directory for scratch files."""
     node: int | None = None
     """Position in the allocation of our node, where the launcher says so."""
+    node_name: str = ""
+    """Name of our node: Slurm's, which tells virtual nodes of one host apart, or the host's."""
     rank: int | None = None
     """Our position among the processes of our step."""
     local_rank: int | None = None
@@ -68,6 +71,7 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
         ends_at=_first_number(given, ("SLURM_JOB_END_TIME", "HPCFLOW_ENDS_AT")),
         scratch=_path(given, "HPCFLOW_SCRATCH"),
         node=_first_number(given, ("SLURM_NODEID",)),
+        node_name=given.get("SLURMD_NODENAME") or socket.gethostname(),
         rank=_first_number(given, _RANK),
         local_rank=_first_number(given, _LOCAL_RANK),
         device_variable=variable,

@@ -12,7 +12,7 @@ import uuid
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import psutil
 from distributed import Client
@@ -34,6 +34,27 @@ CONNECT_S = 30.0
 _SHORT_LIFE_S = 10.0
 _MOST_SHORT_LIVES = 20
 """A worker that ends within `_SHORT_LIFE_S` more often than this in a row breaks the farm."""
+
+
+class Processes(Protocol):
+    """A farm's scheduler and workers, wherever they run."""
+
+    def connect(self) -> Client:
+        """Return a client of the scheduler, once that is up."""
+        ...
+
+    def guard(self, broken: Callable[[FarmError], None]) -> None:
+        """Call `broken` from a thread if the farm cannot go on."""
+        ...
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name of those that the driver started."""
+        ...
+
+    def close(self) -> None:
+        """End what the driver started."""
+        ...
 
 
 class LocalProcesses:

@@ -18,12 +18,14 @@ from typing import Any, Self
 
 import dask
 
+from hpcflow.batch.allocation import read_allocation
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
 from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError
-from hpcflow.farm.cluster import START_S, LocalProcesses
+from hpcflow.farm.allocated import AllocatedProcesses, count_joined_slots
+from hpcflow.farm.cluster import START_S, LocalProcesses, Processes
 from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
@@ -63,6 +65,10 @@ class Farm:
     ) -> None:
         """Start a scheduler and workers on this machine; slots come up while the caller goes on.
 
+        In a batch job that `hpcflow submit` wrote, the farm is the job's: its scheduler and
+        workers are there already, `slots` and `workers` are what the allocation has, and the run
+        is the job's unless another is named.
+
         Parameters
         ----------
         slots
@@ -91,7 +97,11 @@ class Farm:
         FarmError
             If the scheduler cannot be started.
         """
+        allocation = read_allocation()
+        self._allocation = allocation
         self._slots = count_slots(slots, workers)
+        if run is None:
+            run = allocation.run
         check_seed(seed)
         self._reuse_changed = reuse_changed
         self._names: set[str] = set()
@@ -124,15 +134,12 @@ class Farm:
 
     def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
         dask.config.set(DASK_SETTINGS)
-        self._processes = LocalProcesses(
-            self._directory,
-            slots=self._slots,
-            workers=workers,
-            keep_logs=self._run is not None,
-        )
+        self._processes = self._find_processes(workers)
         undo.callback(self._processes.close)
         self.client = self._processes.connect()
         """The plain Dask client, usable alongside."""
+        if self._allocation.run is not None:
+            self._slots = max(1, count_joined_slots(self.client))
         undo.callback(self.client.close)
         self._dispatcher = Dispatcher(
             clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
@@ -141,6 +148,18 @@ class Farm:
         undo.callback(self._dispatcher.close, for_good=False)
         self._processes.guard(self._broken)
         self._follow_workers()
+
+    def _find_processes(self, workers: int) -> Processes:
+        """Return the processes of the batch job that we are in, or else start our own."""
+        run, job = self._allocation.run, self._allocation.job
+        if run is not None:
+            return AllocatedProcesses(RunDirectory(run), job=job)
+        return LocalProcesses(
+            self._directory,
+            slots=self._slots,
+            workers=workers,
+            keep_logs=self._run is not None,
+        )
 
     def _follow_workers(self) -> None:
         """Hear of every worker: those that come from now on, and then those that are there.
@@ -171,7 +190,7 @@ class Farm:
             run_seed=self.seed,
             run_directory=str(root) if self._run else None,
             scratch=str(root),
-            ends_at=None,
+            ends_at=self._allocation.ends_at,
             logs=str(self._directory.logs.absolute()) if self._run else None,
         )
         return Lanes(report, setup=setup, connection=self.client.connection_args)

@@ -33,9 +33,10 @@ import click
 import dask
 import psutil
 from distributed import Scheduler, Worker
+from distributed.utils import get_ip, get_ip_interface
 
 from hpcflow.core.resources import SlotResources, share_cores
-from hpcflow.errors import FarmError
+from hpcflow.errors import FarmError, RequestError, nearest
 from hpcflow.farm.rendezvous import publish_scheduler, scheduler_address
 from hpcflow.farm.security import (
     create_credentials,
@@ -73,8 +74,10 @@ class Place:
     directory: RunDirectory
     host: str = "127.0.0.1"
     """Address to listen on."""
+    batch: bool = False
+    """Whether it is a step of a batch script; else a driver starts it for itself."""
     job: str | None = None
-    """The batch job; None where a driver starts its own farm."""
+    """Id of the batch job, where the batch system gives one."""
     parent: int | None = None
     """The pipe whose end ends the process."""
     temporary: bool = False
@@ -104,9 +107,28 @@ def run_worker(place: Place, role: WorkerRole) -> None:
     asyncio.run(_work(place, role))
 
 
+def address_of(interface: str | None) -> str:
+    """Return the address to listen on: an interface's, or the one by which others know the host.
+
+    Raises
+    ------
+    RequestError
+        If there is no such interface.
+    """
+    if interface is None:
+        return str(get_ip())
+    try:
+        return str(get_ip_interface(interface))
+    except ValueError:
+        raise RequestError(
+            f"cannot listen on interface {interface!r}:"
+            f" {nearest(interface, psutil.net_if_addrs())} Correct --interface."
+        ) from None
+
+
 async def _schedule(place: Place) -> None:
     directory = place.directory
-    if place.job is not None:
+    if place.batch:
         directory.scheduler_file.unlink(missing_ok=True)
         create_credentials(directory.security)
 

@@ -1,0 +1,99 @@
+"""`hpcflow worker`: the worker step of a batch script."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from hpcflow.batch.allocation import Allocation, read_allocation
+from hpcflow.cli.steps import interface_option, run_option
+from hpcflow.core.resources import SlotResources, share_cores, share_devices
+from hpcflow.errors import RequestError
+from hpcflow.journal.directory import RunDirectory
+
+
+@click.command()
+@run_option
+@interface_option
+@click.option(
+    "--worker-per",
+    type=click.Choice(["node", "slot"]),
+    default="node",
+    show_default=True,
+    help="Whether this worker serves all slots of its node, or one of them.",
+)
+@click.option(
+    "--slots-per-device", metavar="N", type=int, default=1, show_default=True, help="Slots a GPU."
+)
+@click.option(
+    "--reserve-cores",
+    metavar="N",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Cores of the allocation's first node that are left to scheduler and driver.",
+)
+def worker(
+    run: Path,
+    *,
+    interface: str | None,
+    worker_per: str,
+    slots_per_device: int,
+    reserve_cores: int,
+) -> None:
+    """Be a worker of a farm in a batch job, until its scheduler or the job ends.
+
+    Serves a slot on every device that the step launcher shows it, or on every core where there is
+    none. `hpcflow submit` writes scripts that call this.
+
+    \b
+    Example:
+      srun --ntasks-per-node=1 --gpus-per-node=8 hpcflow worker --run runs/first &
+    """  # noqa: D301  click's \b keeps the lines as they are
+    from hpcflow.farm.process import Place, WorkerRole, address_of, run_worker  # imports Dask
+
+    allocation = read_allocation()
+    resources = _resources(allocation, slots_per_device, reserve_cores)
+    name = allocation.node_name
+    if worker_per == "slot":
+        rank = allocation.local_rank or 0
+        if rank >= len(resources):
+            raise RequestError(
+                f"cannot serve slot {rank} of node {name}: it has {len(resources)}. Start as many"
+                " workers on a node as it has slots."
+            )
+        resources, name = [resources[rank]], f"{name}-{rank}"
+    os.environ.pop("HPCFLOW_RUN", None)  # a task that opens a farm opens one of its own
+    place = Place(
+        directory=RunDirectory(run.absolute()),
+        host=address_of(interface),
+        job=allocation.job,
+        batch=True,
+    )
+    run_worker(
+        place,
+        WorkerRole(
+            name=name,
+            resources=resources,
+            node=allocation.node_name,
+            scratch=allocation.scratch,
+        ),
+    )
+
+
+def _resources(
+    allocation: Allocation, slots_per_device: int, reserve_cores: int
+) -> list[SlotResources]:
+    cores = sorted(os.sched_getaffinity(0))
+    if not allocation.node and len(cores) > reserve_cores:
+        cores = cores[reserve_cores:]
+    if allocation.devices and allocation.device_variable:
+        return share_devices(
+            cores,
+            allocation.devices,
+            variable=allocation.device_variable,
+            slots_per_device=slots_per_device,
+        )
+    return share_cores(cores, len(cores))
