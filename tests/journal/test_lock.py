@@ -162,19 +162,21 @@ def test_a_forked_child_that_outlives_the_holder_does_not_hold_the_run(
     directory: RunDirectory,
 ) -> None:
     lock = RunLock.acquire(directory)
-    waits, ends = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(ends)
-        os.read(waits, 1)
-        os._exit(0)
-    assert holder(directory) == me()
-    lock.release()
-    free = holder(directory) is None
-    os.close(ends)
-    os.close(waits)
-    os.waitpid(child, 0)
-    assert free
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = os.fork()
+        if child == 0:
+            theirs.send(b"up")
+            theirs.recv(1)
+            os._exit(0)
+        ours.recv(2)
+        held = holder(directory)
+        lock.release()
+        after = holder(directory)
+        ours.send(b"!")
+        os.waitpid(child, 0)
+    assert held == me()
+    assert after is None
 
 
 def test_a_holder_whose_name_cannot_be_read_is_still_refused(directory: RunDirectory) -> None:
