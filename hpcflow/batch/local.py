@@ -17,11 +17,13 @@ _END_S = 30.0
 """How long a batch job may take to end in order [s]; then it is killed."""
 # A session of its own, so that the job outlives the terminal and is ended as a whole.
 _START = """
-setsid bash -c "$0" "$@" < /dev/null > /dev/null 2>&1 &
-echo "$!"
+setsid bash -c "$0" "$@" < /dev/null 2> /dev/null &
 """
 # The wrapper's process id names log and exit code, so that both are found by the job's id.
 _WRAPPER = """
+read -r stat < "/proc/$$/stat"
+read -ra fields <<< "${stat##*) }"
+echo "$$.${fields[19]}"
 mask=$(umask)
 umask 077
 exec >> "$1/batch-$$.log" 2>&1
@@ -46,8 +48,6 @@ class Local:
             answer = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
             )
-            pid = int(answer.stdout)
-            return f"{pid}.{_began(pid)}"
         except (OSError, subprocess.CalledProcessError) as error:
             raise BatchSystemError(
                 f"cannot start {str(script)!r}: {error}. Check the limits on processes"
@@ -56,6 +56,9 @@ class Local:
                 exit_code=None,
                 stderr="",
             ) from None
+        job = answer.stdout.strip()
+        _pid(job)  # an answer that is no id is an error
+        return job
 
     def state(self, job: str) -> JobState:
         """Return how a batch job stands."""
@@ -85,8 +88,8 @@ def _pid(job: str) -> int:
     pid, _, began = job.partition(".")
     if not (pid.isdecimal() and began.isdecimal()):
         raise BatchSystemError(
-            f"cannot find local batch job {job!r}: that is no id of one. Take it from the run's"
-            " job.toml.",
+            f"cannot find local batch job {job!r}: that is no id of one. Look into the run's"
+            " job.toml and logs.",
             command=(),
             exit_code=None,
             stderr="",

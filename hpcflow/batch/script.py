@@ -127,7 +127,6 @@ def _surroundings(request: Request) -> Iterator[str]:
         yield f'export HPCFLOW_SCRATCH="{machine.scratch}"'
     yield "set -uo pipefail"
     yield f"cd -- {shlex.quote(str(request.directory))} || exit"
-    yield "trap : INT TERM # the driver stops in order, and then this script does"
 
 
 def _logs(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[str]:
@@ -248,6 +247,7 @@ def _driver(request: Request, layout: Layout, launcher: StepLauncher) -> Iterato
     yield "# The driver: it starts when nearly all slots are ready; its exit code is the job's."
     yield from launch.prepare
     yield f"{_before(launch)}{wait} || exit"
+    yield "trap : INT TERM # from here on the driver stops in order, and then this script does"
     yield f"{_before(launch)}{command}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from hpcflow.batch.allocation import Allocation, read_allocation
 
 
-def test_outside_a_batch_job_nothing_is_known() -> None:
-    assert read_allocation({"PATH": "/bin", "HOME": "/root"}) == Allocation()
+def test_outside_a_batch_job_only_the_hosts_name_is_known() -> None:
+    seen = read_allocation({"PATH": "/bin", "HOME": "/root"})
+    assert seen == Allocation(node_name=socket.gethostname())
 
 
 def test_a_slurm_step_says_node_rank_and_devices() -> None:
@@ -18,6 +20,7 @@ def test_a_slurm_step_says_node_rank_and_devices() -> None:
         {
             "SLURM_JOB_ID": "17",
             "SLURM_NODEID": "3",
+            "SLURMD_NODENAME": "node4",
             "SLURM_PROCID": "7",
             "SLURM_LOCALID": "1",
             "SLURM_JOB_END_TIME": "1795193456",
@@ -34,6 +37,7 @@ def test_a_slurm_step_says_node_rank_and_devices() -> None:
         ends_at=1795193456,
         scratch=Path("/mnt/bb/me"),
         node=3,
+        node_name="node4",
         rank=7,
         local_rank=1,
         device_variable="ROCR_VISIBLE_DEVICES",

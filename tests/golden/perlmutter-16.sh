@@ -22,7 +22,6 @@ export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/tmp"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
-trap : INT TERM # the driver stops in order, and then this script does
 
 # Only you can read what the steps print.
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
@@ -52,4 +51,5 @@ steps+=("$!")
 
 # The driver: it starts when nearly all slots are ready; its exit code is the job's.
 hpcflow wait --run "$HPCFLOW_RUN" --slots 64 --quorum 0.98 --limit 10m || exit
+trap : INT TERM # from here on the driver stops in order, and then this script does
 hpcflow run '/pscratch/my runs/run.toml' --run "$HPCFLOW_RUN" --reuse-changed

@@ -21,7 +21,6 @@ export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
-trap : INT TERM # the driver stops in order, and then this script does
 
 # Only you can read what the steps print.
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
@@ -61,5 +60,6 @@ steps+=("$!")
 # The driver: it starts when nearly all slots are ready; its exit code is the job's.
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
     hpcflow wait --run "$HPCFLOW_RUN" --slots 24 --quorum 0.98 --limit 10m || exit
+trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
     python /gpfs/alpine/abc123/driver.py

@@ -21,7 +21,6 @@ export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
-trap : INT TERM # the driver stops in order, and then this script does
 
 # Only you can read what the steps print.
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
@@ -90,5 +89,6 @@ steps+=("$!")
 } > "$HPCFLOW_RUN/driver.erf"
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
     hpcflow wait --run "$HPCFLOW_RUN" --slots 18 --quorum 0.98 --limit 10m || exit
+trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
     python /gpfs/alpine/abc123/driver.py

@@ -19,7 +19,6 @@ export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
-trap : INT TERM # the driver stops in order, and then this script does
 
 # Only you can read what the steps print.
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
@@ -49,4 +48,5 @@ steps+=("$!")
 
 # The driver: it starts when nearly all slots are ready; its exit code is the job's.
 hpcflow wait --run "$HPCFLOW_RUN" --slots 8 --quorum 0.98 --limit 10m || exit
+trap : INT TERM # from here on the driver stops in order, and then this script does
 python /gpfs/alpine/abc123/driver.py
