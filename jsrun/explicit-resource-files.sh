@@ -81,4 +81,4 @@ jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
     hpcflow wait --run "$HPCFLOW_RUN" --slots 6000 --quorum 0.98 --limit 10m || exit
 trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
-    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py
+    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py /gpfs/alpine/abc123/runs/explicit

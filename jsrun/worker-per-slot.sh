@@ -62,4 +62,4 @@ jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --g
     hpcflow wait --run "$HPCFLOW_RUN" --slots 270 --quorum 0.98 --limit 10m || exit
 trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
-    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py
+    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py /gpfs/alpine/abc123/runs/per-slot

@@ -16,7 +16,7 @@ cd -- /gpfs/alpine/abc123 || exit
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
-hpcflow scheduler --run "$HPCFLOW_RUN" \
+hpcflow scheduler --run "$HPCFLOW_RUN" --interface lo \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
 steps=("$!")
 end_steps() {
@@ -31,7 +31,7 @@ end_steps() {
 trap end_steps EXIT
 
 # One worker for each node.
-hpcflow worker --run "$HPCFLOW_RUN" --worker-per node \
+hpcflow worker --run "$HPCFLOW_RUN" --interface lo --worker-per node \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
 steps+=("$!")
 

@@ -1,0 +1,57 @@
+"""`hpcflow submit` on this machine, with the farm's real processes, from script to proof."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hpcflow.batch.record import read_record
+from hpcflow.batch.system import JobState
+from hpcflow.cli import main
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.verify import verify
+
+_DRIVER = """
+from hpcflow import Farm
+
+if __name__ == "__main__":
+    with Farm() as farm:
+        for outcome in farm.map(abs, range(-8, 0)):
+            print(outcome.result(), "again" if outcome.replayed else "anew")
+"""
+_LONGEST_S = 60.0
+
+
+def _submit_and_wait() -> list[str]:
+    """Submit the driver, wait for its batch job, and return what it printed of its outcomes."""
+    submitted = CliRunner().invoke(
+        main, ["submit", "driver.py", "--machine", "laptop", "--walltime", "5m", "--run", "r"]
+    )
+    assert submitted.exit_code == 0, submitted.stderr
+    record = read_record(Path("r"))
+    assert record is not None
+    system, deadline = record.system_in(Path("r")), time.monotonic() + _LONGEST_S
+    while system.state(record.id).live and time.monotonic() < deadline:
+        time.sleep(0.05)
+    state = system.state(record.id)
+    system.cancel(record.id)
+    printed = CliRunner().invoke(main, ["logs", "r"]).stdout
+    assert state == JobState.SUCCEEDED, printed
+    return sorted(line for line in printed.splitlines() if line.endswith(("anew", "again")))
+
+
+def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_continues_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("driver.py").write_text(_DRIVER)
+
+    assert _submit_and_wait() == [f"{n} anew" for n in range(1, 9)]
+    assert _submit_and_wait() == [f"{n} again" for n in range(1, 9)]
+
+    verdict = verify(RunDirectory(tmp_path / "r"))
+    assert verdict.complete
+    assert (verdict.succeeded, verdict.sessions) == (8, 2)
