@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.chunking import ALONE_S, FLOOR_S, GROWTH, LARGEST, TARGET_S, Chunker
@@ -97,6 +97,7 @@ def test_what_is_less_than_the_floor_goes_together() -> None:
     assert taught(1e-6).cut(3, 64, exhausted=True) == 3
 
 
+@settings(deadline=None)
 @given(
     means_s=st.lists(st.floats(0, 100), max_size=6),
     waiting=st.integers(1, 10**6),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.plain import DEEPEST, is_plain
@@ -85,6 +85,7 @@ def nested(levels: int, *, kind: type) -> Any:
     return value
 
 
+@settings(deadline=None)
 @given(anything | plain)
 def test_a_plain_value_comes_back_from_json_and_msgpack_as_it_was(value: Any) -> None:
     if is_plain(value):
@@ -92,6 +93,7 @@ def test_a_plain_value_comes_back_from_json_and_msgpack_as_it_was(value: Any) ->
         assert same(msgspec.msgpack.decode(msgspec.msgpack.encode(value)), value)
 
 
+@settings(deadline=None)
 @given(plain)
 def test_what_json_can_say_is_plain(value: Any) -> None:
     assert is_plain(value)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.resources import SlotResources, share_cores, share_devices
@@ -12,6 +12,7 @@ from hpcflow.errors import RequestError
 core_sets = st.sets(st.integers(0, 1000), min_size=1, max_size=64).map(sorted)
 
 
+@settings(deadline=None)
 @given(cores=core_sets, data=st.data())
 def test_slots_share_all_cores_evenly_and_without_overlap(
     cores: list[int], data: st.DataObject
@@ -23,6 +24,7 @@ def test_slots_share_all_cores_evenly_and_without_overlap(
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+@settings(deadline=None)
 @given(cores=core_sets, more=st.integers(1, 100))
 def test_more_slots_than_cores_share_every_core(cores: list[int], more: int) -> None:
     shares = share_cores(cores, len(cores) + more)
@@ -41,6 +43,7 @@ def test_a_node_without_cores_is_refused() -> None:
         share_cores([], 3)
 
 
+@settings(deadline=None)
 @given(cores=core_sets, data=st.data())
 def test_every_device_has_its_slots_and_every_core_is_used(
     cores: list[int], data: st.DataObject

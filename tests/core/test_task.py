@@ -97,6 +97,7 @@ def test_the_seed_of_a_task_never_changes() -> None:
     assert task_seed(2022, "simulate", "r000") == 1431228273837672848
 
 
+@settings(deadline=None)
 @given(st.integers(), st.text(), st.text())
 def test_a_seed_has_63_bits(seed: int, stage: str, key: str) -> None:
     assert 0 <= task_seed(seed, stage, key) < 2**63

@@ -4,7 +4,7 @@ import json
 import zlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.event import AnyEvent, SlotLost, TasksSucceeded
@@ -32,6 +32,7 @@ def test_a_line_looks_as_documented() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(deadline=None)
 @given(data=st.data())
 def test_every_event_comes_back_as_it_was(kind: type[AnyEvent], data: st.DataObject) -> None:
     event = data.draw(events_of(kind))
@@ -43,6 +44,7 @@ def test_every_event_comes_back_as_it_was(kind: type[AnyEvent], data: st.DataObj
     assert back == event
 
 
+@settings(deadline=None)
 @given(any_event)
 def test_a_line_is_json_for_everybody(event: AnyEvent) -> None:
     line = encode_line(event)
@@ -53,6 +55,7 @@ def test_a_line_is_json_for_everybody(event: AnyEvent) -> None:
     assert parsed["e"]["event"] == event.__struct_config__.tag
 
 
+@settings(deadline=None)
 @given(any_event)
 def test_plain_values_keep_their_types(event: AnyEvent) -> None:
     back = decode_line(encode_line(event))
@@ -87,6 +90,7 @@ def test_a_wrong_checksum_is_damage() -> None:
         decode_line(LINE.replace(b"killed", b"kulled"))
 
 
+@settings(deadline=None)
 @given(any_event, st.data())
 def test_any_flipped_bit_is_noticed(event: AnyEvent, data: st.DataObject) -> None:
     line = bytearray(encode_line(event))
@@ -96,6 +100,7 @@ def test_any_flipped_bit_is_noticed(event: AnyEvent, data: st.DataObject) -> Non
         decode_line(bytes(line))
 
 
+@settings(deadline=None)
 @given(any_event, st.data())
 def test_any_missing_part_is_noticed(event: AnyEvent, data: st.DataObject) -> None:
     line = encode_line(event)
