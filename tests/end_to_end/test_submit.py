@@ -1,18 +1,21 @@
-"""`hpcflow submit` on this machine, with the farm's real processes, from script to proof."""
+"""`hpcflow submit` with the farm's real processes, from script to proof, here and by LSF's fakes."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from hpcflow.batch.machine import MACHINES
 from hpcflow.batch.record import read_record
 from hpcflow.batch.system import JobState
 from hpcflow.cli import main
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.verify import verify
+from hpcflow.testing.lsf import Cluster, install_lsf
 
 _DRIVER = """
 from hpcflow import Farm
@@ -25,11 +28,24 @@ if __name__ == "__main__":
 _LONGEST_S = 60.0
 
 
-def _submit_and_wait() -> list[str]:
+_DEVICES = """
+from hpcflow import Farm, current_task
+
+def place(_):
+    return current_task().slot, current_task().device
+
+if __name__ == "__main__":
+    with Farm() as farm:
+        farm.wait_for_slots()
+        for outcome in farm.map(place, range(48)):
+            print(*outcome.result(), "seen")
+"""
+
+
+def _submit_and_wait(machine: str = "laptop") -> list[str]:
     """Submit the driver, wait for its batch job, and return what it printed of its outcomes."""
-    submitted = CliRunner().invoke(
-        main, ["submit", "driver.py", "--machine", "laptop", "--walltime", "5m", "--run", "r"]
-    )
+    options = ("--machine", machine, "--walltime", "5m", "--run", "r", "--account", "abc123")
+    submitted = CliRunner().invoke(main, ["submit", "driver.py", *options])
     assert submitted.exit_code == 0, submitted.stderr
     record = read_record(Path("r"))
     assert record is not None
@@ -40,7 +56,7 @@ def _submit_and_wait() -> list[str]:
     system.cancel(record.id)
     printed = CliRunner().invoke(main, ["logs", "r"]).stdout
     assert state == JobState.SUCCEEDED, printed
-    return sorted(line for line in printed.splitlines() if line.endswith(("anew", "again")))
+    return sorted(line for line in printed.splitlines() if line.endswith(("anew", "again", "seen")))
 
 
 def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_continues_its_run(
@@ -55,3 +71,22 @@ def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_cont
     verdict = verify(RunDirectory(tmp_path / "r"))
     assert verdict.complete
     assert (verdict.succeeded, verdict.sessions) == (8, 2)
+
+
+def test_on_lsf_every_slot_has_a_gpu_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in install_lsf(tmp_path / "lsf", Cluster(hosts=1), os.environ).items():
+        monkeypatch.setenv(name, text)
+    summit = (MACHINES / "summit.toml").read_text()
+    for there, here in (('"ib0"', '"lo"'), ('"/mnt/bb/$USER"', '"/tmp"'), ("setup =", "#")):
+        summit = summit.replace(there, here)
+    Path("here.toml").write_text(summit)
+    Path("driver.py").write_text(_DEVICES)
+
+    seen = {tuple(line.split()[:2]) for line in _submit_and_wait("here.toml")}
+
+    assert len(seen) == 6
+    assert sorted(device for _, device in seen) == list("012345")
+    assert verify(RunDirectory(tmp_path / "r")).succeeded == 48
