@@ -1,4 +1,4 @@
-"""`hpcflow submit` with the farm's real processes, from script to proof, here and by LSF's fakes."""
+"""`hpcflow submit` with the real farm, from script to proof: here, and by the fakes of LSF."""
 
 from __future__ import annotations
 
