@@ -36,6 +36,8 @@ def write_payload(data: bytes, *, run: Path, stage: str, name: str) -> PayloadRe
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(fd)  # the journal may name it only once it is there, whatever the node does
         Path(temporary).replace(path)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

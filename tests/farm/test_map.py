@@ -172,7 +172,7 @@ def test_the_result_of_a_failed_task_raises_what_happened(farm: Farm) -> None:
         ({"key": lambda n: f"a\0{n}"}, "control character"),
         ({"key": lambda n: n}, "a key is a string, not int"),
         ({"key": lambda _: ""}, "Choose another key"),
-        ({"retries": -1}, "retries are 0 or more"),
+        ({"retries": -1}, "retries are a whole number, 0 or more"),
         ({"time_limit_s": 0.0}, "more than 0 s"),
         ({"time_limit_s": float("nan")}, "more than 0 s"),
         ({"stage": "a/b"}, "cannot name a"),
