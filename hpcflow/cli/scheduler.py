@@ -28,5 +28,6 @@ def scheduler(run: Path, interface: str | None) -> None:
 
     directory = RunDirectory(run.absolute())
     directory.create()
+    directory.lock.touch(mode=0o600)  # a driver uses a directory that is marked as that of a run
     job = read_allocation().job
     run_scheduler(Place(directory=directory, host=address_of(interface), job=job, batch=True))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable
 
 import dask
 from distributed import Client
+from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
 from hpcflow.farm.process import SLOTS
@@ -60,6 +62,7 @@ class AllocatedProcesses:
             time.sleep(0.1)
         dask.config.set(DASK_SETTINGS)
         security = load_security(self._directory.security)
+        self._address = address
         self._client = Client(address, security=security, set_as_default=False)
         return self._client
 
@@ -75,7 +78,11 @@ class AllocatedProcesses:
         while not self._closing.wait(_LOOK_S):
             if self._client.status == "running":
                 seen = time.monotonic()
-            elif self._client.status == "closed" or time.monotonic() - seen > _SILENCE_S:
+            elif (
+                self._client.status == "closed"
+                or time.monotonic() - seen > _SILENCE_S
+                or _nobody_listens(self._address)
+            ):
                 return broken(
                     FarmError(
                         "cannot go on: the batch job's scheduler is gone. What came back is"
@@ -94,6 +101,17 @@ class AllocatedProcesses:
         self._closing.set()
         if self._guard is not None:
             self._guard.join()
+
+
+def _nobody_listens(address: str) -> bool:
+    """Say whether the host is there and refuses: the scheduler's process has ended."""
+    try:
+        socket.create_connection(get_address_host_port(address), timeout=_LOOK_S).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def count_joined_slots(client: Client) -> int:

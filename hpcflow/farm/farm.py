@@ -19,12 +19,13 @@ from typing import Any, Self
 import dask
 
 from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.record import read_record
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
 from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError
-from hpcflow.farm.allocated import AllocatedProcesses, count_joined_slots
+from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.cluster import START_S, LocalProcesses, Processes
 from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
@@ -100,8 +101,10 @@ class Farm:
         allocation = read_allocation()
         self._allocation = allocation
         self._slots = count_slots(slots, workers)
-        if run is None:
-            run = allocation.run
+        if allocation.run is not None:
+            run = allocation.run if run is None else run
+            job = read_record(allocation.run)
+            self._slots = self._slots if job is None else job.slots
         check_seed(seed)
         self._reuse_changed = reuse_changed
         self._names: set[str] = set()
@@ -138,8 +141,6 @@ class Farm:
         undo.callback(self._processes.close)
         self.client = self._processes.connect()
         """The plain Dask client, usable alongside."""
-        if self._allocation.run is not None:
-            self._slots = max(1, count_joined_slots(self.client))
         undo.callback(self.client.close)
         self._dispatcher = Dispatcher(
             clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots

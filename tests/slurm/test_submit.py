@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +23,8 @@ from hpcflow import Farm, current_task
 
 def see(number):
     time.sleep(0.5)
-    return [current_task().device, os.environ["CUDA_VISIBLE_DEVICES"], os.environ["SLURMD_NODENAME"]]
+    seen = os.environ["CUDA_VISIBLE_DEVICES"], os.environ["SLURMD_NODENAME"]
+    return [current_task().device, *seen]
 
 with Farm() as farm:
     farm.wait_for_slots()
@@ -108,3 +109,125 @@ def test_every_slot_has_a_gpu_of_its_own(nodes: int, worker_per: str, tmp_path: 
     seen = {tuple(value) for value in outcomes if isinstance(value, list)}
     assert seen == {(device, device, node) for node, device in expected}
     assert hpcflow("verify", tmp_path / "run").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("example", "nodes"),
+    [
+        ("examples/static_fan_out.py", 2),
+        ("examples/steady_state.py", 1),
+        ("examples/preloaded_model.py", 1),
+        ("configs/runs/primes.toml", 2),
+    ],
+)
+def test_what_ran_on_a_laptop_runs_on_slurm(example: str, nodes: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ("--", run) if example.endswith(".py") else ()
+    job = submit(REPOSITORY / example, run, *arguments, nodes=nodes)
+    job.assert_succeeded()
+    assert {host for host, _ in places(job)} <= {f"node{n + 1}" for n in range(nodes)}
+
+
+def test_a_cancelled_run_is_continued_by_the_next_batch_job(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, WAITS_HALF_WAY), tmp_path / "run"
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    first = submit(path, run, "--", notes, gate, nodes=2)
+    first.until(lambda: len(list(first.values())) == 10)
+    assert call("scancel", first.id).returncode == 0
+    assert first.wait() == "CANCELLED"
+    assert list(first.run.security.iterdir()) == []
+    gate.touch()
+    second = submit(path, run, "--", notes, gate, nodes=2)
+    second.assert_succeeded()
+    assert second.id != first.id
+    assert dict(second.values()) == {str(n): n * n for n in range(20)}
+    started = Counter(notes.read_text().split())
+    assert all(started[str(n)] == 1 for n in range(10)), started
+    assert sum(isinstance(event, SessionOpened) for event in second.events()) == 2
+
+
+def test_the_exit_code_of_the_driver_is_that_of_the_job(tmp_path: Path) -> None:
+    job = submit(driver(tmp_path, FAILS), tmp_path / "run")
+    assert job.wait() == "FAILED"
+    assert job.described["ExitCode"] == "7:0"
+    shown = hpcflow("logs", tmp_path / "run").stdout
+    assert "sum 10" in shown
+    assert "cannot go on" in shown
+    assert list(job.run.security.iterdir()) == []
+
+
+def test_a_live_job_is_cancelled_once(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, SLEEPS), tmp_path / "run"
+    job = submit(path, run)
+    job.until(lambda: len(places(job)) == 2)
+    again = hpcflow("submit", path, "--machine", "test-slurm", "--walltime", "5m", "--run", run)
+    assert again.returncode != 0
+    assert f"its batch job {job.id} is running" in again.stderr
+    assert hpcflow("cancel", run).stdout == f"batch job {job.id}, which was running, is cancelled\n"
+    assert job.wait() == "CANCELLED"
+    assert hpcflow("cancel", run).stdout == f"batch job {job.id} is over: cancelled\n"
+
+
+def test_the_scheduler_of_an_earlier_job_is_not_used(tmp_path: Path) -> None:
+    """The script is edited so that the stale file lies there long after the workers look."""
+    run = RunDirectory(tmp_path / "run")
+    path = driver(tmp_path, SEES_DEVICE)
+    options = ("--machine", "test-slurm", "--walltime", "5m", "--run", run.path)
+    script = hpcflow("submit", path, *options, "--dry-run").stdout
+    late = script.replace(
+        "hpcflow scheduler", """bash -c 'sleep 4; exec hpcflow scheduler "$@"' -"""
+    ).replace('rm -f "$HPCFLOW_RUN/scheduler.json"', ":")
+    assert late.count("sleep 4") == late.count("\n: #") == 1
+    run.create()
+    run.scheduler_file.write_text('{"address": "tls://127.0.0.1:9", "pid": 1, "job": "999999"}')
+    (run.path / "batch.sh").write_text(late)
+    answer = call("sbatch", "--parsable", str(run.path / "batch.sh"))
+    job = Job(answer.stdout.strip(), run)
+    job.until(lambda: job.processes("hpcflow worker"))
+    assert json.loads(run.scheduler_file.read_bytes())["job"] == "999999"
+    job.assert_succeeded()
+    assert "127.0.0.1:9" not in job.logs()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "queue", "words"),
+    [
+        (6, "batch", "Node count specification invalid"),
+        (1, "debug", "Requested time limit is invalid"),
+    ],
+)
+def test_a_rejected_submission_leaves_no_job(
+    nodes: int, queue: str, words: str, tmp_path: Path
+) -> None:
+    """The machine's file promises more than Slurm gives."""
+    machine = tmp_path / "generous.toml"
+    text = (MACHINES / "test-slurm.toml").read_text()
+    text = text.replace("count = 4", "count = 6").replace("nodes = 4, ", "nodes = 6, ")
+    machine.write_text(text.replace('walltime = "5m"', 'walltime = "1h"'))
+    path, run = driver(tmp_path, SLEEPS), tmp_path / "run"
+    options = ("--walltime", "10m", "--nodes", str(nodes), "--queue", queue, "--run", run)
+    before = call("squeue", "--noheader", "--states=all").stdout
+    answer = hpcflow("submit", path, "--machine", machine, *options)
+    assert answer.returncode != 0
+    assert answer.stdout == ""
+    assert words in answer.stderr
+    assert not (run / "job.toml").exists()
+    assert call("squeue", "--noheader", "--states=all").stdout == before
+    assert "job.toml" in hpcflow("cancel", run).stderr
+
+
+def test_workers_end_by_themselves_when_their_scheduler_is_gone(tmp_path: Path) -> None:
+    """The driver stays, so that the script has not begun to end anything."""
+    gate = tmp_path / "gate"
+    path = driver(tmp_path, OUTLIVES_ITS_FARM)
+    job = submit(path, tmp_path / "run", "--", gate, nodes=2)
+    job.until(lambda: len(places(job)) == 4)
+    workers = job.processes("hpcflow worker")
+    started = {*workers, *(child for each in workers for child in each.children(recursive=True))}
+    assert len(started) > len(workers)
+    os.kill(json.loads(job.run.scheduler_file.read_bytes())["pid"], signal.SIGKILL)
+    job.until(lambda: started.isdisjoint(job.processes()))
+    assert job.processes(str(path))
+    job.until(lambda: "the batch job's scheduler is gone" in job.logs())
+    gate.touch()
+    assert job.wait() == "COMPLETED"
