@@ -3,7 +3,7 @@
 #
 #   down.sh DIRECTORY
 set -uo pipefail
-directory="$1"
+directory="$(cd -- "$1" && pwd)" || exit
 export SLURM_CONF="$directory/slurm.conf"
 
 # Of a process whose parent does not reap it a zombie is left, which `kill -0` finds.
