@@ -63,9 +63,10 @@ def test_listing_5_a_model_is_loaded_once_in_each_runner(
     loads = tmp_path / "loads"
     monkeypatch.setenv("HPCFLOW_EXAMPLE_LOADS", str(loads))
     assert "best of 441: 37.2703" in run_example("preloaded_model.py", tmp_path / "run")
-    assert sorted(map(int, loads.read_text().split())) == sorted(
-        joined.pid for joined in runners_of(tmp_path / "run")
-    )
+    loaded = [int(pid) for pid in loads.read_text().split()]
+    joined = {runner.pid for runner in runners_of(tmp_path / "run")}
+    assert len(loaded) == len(set(loaded)), "a runner has loaded twice"
+    assert joined <= set(loaded)  # the work may be over before the last runner is ready
 
 
 def test_listing_5_loads_equal_runners_a_late_and_a_restarted_one_included(
