@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcflow.batch.machine import MACHINES
-from hpcflow.core.event import SessionOpened, SlotJoined
+from hpcflow.core.event import SessionOpened, SlotJoined, SlotLost
 from hpcflow.journal.directory import RunDirectory
 from tests.slurm.jobs import Job, call, hpcflow, submit
 
@@ -171,9 +171,9 @@ def test_a_live_job_is_cancelled_once(tmp_path: Path) -> None:
 def test_the_scheduler_of_an_earlier_job_is_not_used(tmp_path: Path) -> None:
     """The script is edited so that the stale file lies there long after the workers look."""
     run = RunDirectory(tmp_path / "run")
-    path = driver(tmp_path, SEES_DEVICE)
+    path = REPOSITORY / "examples" / "static_fan_out.py"
     options = ("--machine", "test-slurm", "--walltime", "5m", "--run", run.path)
-    script = hpcflow("submit", path, *options, "--dry-run").stdout
+    script = hpcflow("submit", path, *options, "--dry-run", "--", run.path).stdout
     late = script.replace(
         "hpcflow scheduler", """bash -c 'sleep 4; exec hpcflow scheduler "$@"' -"""
     ).replace('rm -f "$HPCFLOW_RUN/scheduler.json"', ":")
@@ -231,3 +231,22 @@ def test_workers_end_by_themselves_when_their_scheduler_is_gone(tmp_path: Path) 
     job.until(lambda: "the batch job's scheduler is gone" in job.logs())
     gate.touch()
     assert job.wait() == "COMPLETED"
+
+
+def test_the_loss_of_a_worker_loses_only_its_slots(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, WAITS_HALF_WAY), tmp_path / "run"
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    job = submit(path, run, "--", notes, gate, nodes=2)
+    job.until(lambda: len(list(job.values())) == 10 and len(places(job)) == 4)
+    worker = next(
+        process
+        for process in job.processes("hpcflow worker")
+        if process.environ()["SLURM_NODEID"] == "1" and process.name() != "srun"
+    )
+    worker.kill()
+    job.until(lambda: sum(isinstance(event, SlotLost) for event in job.events()) == 2)
+    gate.touch()
+    job.assert_succeeded()
+    lost = {event.slot for event in job.events() if isinstance(event, SlotLost)}
+    assert lost == {"node2.0", "node2.1"}
+    assert dict(job.values()) == {str(n): n * n for n in range(20)}
