@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import msgspec
 
 from hpcflow.batch.machine import BatchSystemName
 from hpcflow.batch.system import BatchSystem, system_named
-from hpcflow.errors import JournalError
+from hpcflow.private import write_private
 from hpcflow.settings import dump_toml, load_toml
 
 _FILE = "job.toml"
@@ -60,25 +59,3 @@ def write_record(run: Path, record: JobRecord) -> None:
         If it cannot be written.
     """
     write_private(run / _FILE, dump_toml(msgspec.to_builtins(record, builtin_types=(datetime,))))
-
-
-def write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Write a file that only the user can read, whole or not at all.
-
-    Raises
-    ------
-    JournalError
-        If it cannot be written.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            os.fchmod(fd, mode)
-            file.write(text)
-        temporary.replace(path)
-    except OSError as error:
-        raise JournalError(
-            f"cannot write {str(path)!r}: {error.strerror}. Free space or choose another run"
-            " directory."
-        ) from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from hpcflow.ensembles.ensemble import FarmOptions
-from hpcflow.errors import JournalError
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.private import write_private
 from hpcflow.settings import dump_toml, load_toml
 
 
@@ -21,18 +20,7 @@ def keep_options(directory: RunDirectory, options: FarmOptions) -> None:
     JournalError
         If it cannot be written.
     """
-    path = _path(directory)
-    temporary = path.with_suffix(".tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(dump_toml(msgspec.to_builtins(options)))
-        temporary.replace(path)
-    except OSError as error:
-        raise JournalError(
-            f"cannot write {str(path)!r}: {error.strerror}. Free space or raise the quota, then"
-            " resume the run."
-        ) from None
+    write_private(_path(directory), dump_toml(msgspec.to_builtins(options)))
 
 
 def kept_options(directory: RunDirectory) -> FarmOptions:

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from hpcflow.batch.machine import Machine, load_machine
-from hpcflow.batch.record import JobRecord, read_record, write_private, write_record
+from hpcflow.batch.record import JobRecord, read_record, write_record
 from hpcflow.batch.request import Request, WorkerPer, layout_of
 from hpcflow.batch.script import SCRIPT, render
 from hpcflow.batch.system import system_named
@@ -23,6 +23,7 @@ from hpcflow.batch.walltime import parse_walltime, show_walltime
 from hpcflow.errors import JournalError, RequestError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import holder
+from hpcflow.private import write_private
 
 
 @click.command()

@@ -7,6 +7,7 @@ import os
 import msgspec
 
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.private import write_private
 
 
 class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,11 +21,8 @@ class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
 
 def publish_scheduler(directory: RunDirectory, address: str, *, job: str | None) -> None:
     """Write where the scheduler listens, whole or not at all."""
-    temporary = directory.scheduler_file.with_suffix(".tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(msgspec.json.encode(SchedulerFile(address=address, pid=os.getpid(), job=job)))
-    temporary.replace(directory.scheduler_file)
+    content = SchedulerFile(address=address, pid=os.getpid(), job=job)
+    write_private(directory.scheduler_file, msgspec.json.encode(content))
 
 
 def scheduler_address(directory: RunDirectory, *, job: str | None) -> str | None:

@@ -24,6 +24,7 @@ from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import RunLock
 from hpcflow.journal.resume import Recorded
 from hpcflow.journal.writer import JournalWriter
+from hpcflow.private import write_private
 from hpcflow.settings import dump_toml
 
 _PACKAGES = ("dask", "distributed", "numpy", "cloudpickle", "msgspec", "openmm")
@@ -201,17 +202,7 @@ def _write_run_toml(
         content["run"]["git_commit"] = commit
     if ensemble is not None:
         content["ensemble"] = dict(ensemble)
-    temporary = directory.run_toml.with_suffix(".tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(dump_toml(content).encode())
-        temporary.replace(directory.run_toml)
-    except OSError as error:
-        raise JournalError(
-            f"cannot write {str(directory.run_toml)!r}: {error.strerror}. Free space or choose"
-            " another run directory."
-        ) from None
+    write_private(directory.run_toml, dump_toml(content))
 
 
 def _version(package: str) -> str | None:

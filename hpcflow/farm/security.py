@@ -8,7 +8,6 @@ the 0700 run directory) is what scheduler, workers and client show each other.
 from __future__ import annotations
 
 import datetime
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hpcflow.errors import JournalError
+from hpcflow.private import write_private
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -49,15 +48,6 @@ def _certificate(
     )
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-    temporary.replace(path)
-
-
 def create_credentials(directory: Path) -> None:
     """Write a new authority's certificate and one key pair signed by it into `directory`.
 
@@ -66,16 +56,6 @@ def create_credentials(directory: Path) -> None:
     JournalError
         If they cannot be written.
     """
-    try:
-        _create_credentials(directory)
-    except OSError as error:
-        raise JournalError(
-            f"cannot write keys into {str(directory)!r}: {error.strerror}. Free space, or choose"
-            " another run directory."
-        ) from None
-
-
-def _create_credentials(directory: Path) -> None:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate(
@@ -86,8 +66,8 @@ def _create_credentials(directory: Path) -> None:
     private = leaf_key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write_private(directory / "ca.pem", authority.public_bytes(pem))
-    _write_private(directory / "pair.pem", leaf.public_bytes(pem) + private)
+    write_private(directory / "ca.pem", authority.public_bytes(pem))
+    write_private(directory / "pair.pem", leaf.public_bytes(pem) + private)
 
 
 def load_security(directory: Path) -> Security:
