@@ -84,6 +84,7 @@ def _directives(request: Request) -> Iterator[str]:
             yield f"#SBATCH --time={minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
             yield "#SBATCH --exclusive"
             yield "#SBATCH --mem=0"
+            yield "#SBATCH --no-kill"  # a node that fails takes its slots along, and no more
             if machine.nodes.gpus:
                 yield f"#SBATCH --gpus-per-node={machine.nodes.gpus}"
             yield f"#SBATCH --output={log}-%j.log"

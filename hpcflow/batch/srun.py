@@ -8,9 +8,9 @@ from hpcflow.batch.step import Launch, Step
 class Srun:
     """Starts steps with `srun`, all free to use any core of their nodes.
 
-    Options as in srun(1). `--overlap` lets steps share nodes; without `--cpus-per-task`, which
-    implies `--exact` since Slurm 22.05, a step may use every core that the batch job has there.
-    Workers bind their runners themselves.
+    Options as in srun(1). `--overlap` lets steps share nodes, and `--no-kill` lets a step outlive
+    a node of its own. Without `--cpus-per-task`, which implies `--exact` since Slurm 22.05, a step
+    may use every core that the batch job has there. Workers bind their runners themselves.
     """
 
     exclusive = False
@@ -29,6 +29,7 @@ class Srun:
             words=(
                 "srun",
                 "--overlap",
+                "--no-kill",
                 f"--nodes={step.nodes}",
                 f"--ntasks={step.nodes * step.processes}",
                 f"--ntasks-per-node={step.processes}",

@@ -74,7 +74,8 @@ class TaskContext:
             path = self.runner.scratch / "tasks" / self.stage / self.key
         else:
             path = self.runner.run_directory / "tasks" / self.stage / self.key
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (path.parent, path):  # `parents=True` would leave the first to the umask
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
 
     def time_left_s(self) -> float | None:

@@ -16,10 +16,12 @@ import pickle
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from array import array
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -97,6 +99,12 @@ class Runner:
         self._functions: dict[int, bytes] = {}
         self._callables: dict[int, Callable[[Any], Any]] = {}
         self._works = msgspec.msgpack.Decoder(Work)
+        self._columns = _Columns(0, 0.0)
+        self._lock = threading.Lock()
+        """Held to add to the columns and to send them."""
+        self._waiting = threading.Event()
+        """Set while there are outcomes that have not been sent."""
+        threading.Thread(target=self._flush_late, name="hpcflow-flush", daemon=True).start()
 
     def serve(self) -> None:
         """Answer frames until the worker closes the stream."""
@@ -156,89 +164,114 @@ class Runner:
     def _run(self, work: Work) -> None:
         current.stage, current.keys, current.attempt = work.stage, work.keys, work.attempt
         current.time_limit_s = work.limit_s
-        result, last = _Columns(work.chunk), len(work.inputs) - 1
-        now = result.begin(time.monotonic())
+        last = len(work.inputs) - 1
+        now = time.monotonic()
+        self._columns = _Columns(work.chunk, now)
         for index, blob in enumerate(work.inputs):
             self._progress.begin(work.chunk, index, now)
             current.index, current.started = index, now
-            self._call(work.function, blob, result)
-            now = result.lap(time.monotonic())
-            if index == last or now - result.began > FLUSH_S:
-                self._progress.begin(work.chunk, index, math.inf)
-                write_frame(self._stream, Up.RESULT, result.encode())
-                result = _Columns(work.chunk)
-                now = result.begin(time.monotonic())
+            entry = self._call(work.function, blob)
+            now = time.monotonic()
+            with self._lock:
+                columns = self._columns
+                columns.add(entry, now)
+                if index == last or now - columns.began > FLUSH_S:
+                    self._progress.begin(work.chunk, index, math.inf)
+                    self._flush()
+                else:
+                    self._waiting.set()
         current.index = None
         self._progress.rest()
 
-    def _call(self, function: int, blob: bytes, result: _Columns) -> None:
-        """Run one task, and keep its value or what it raised."""
+    def _call(self, function: int, blob: bytes) -> _Entry:
+        """Run one task; return its value, kept as it can travel, or what it raised."""
         cause: str = Cause.INPUT
         try:
             call, argument = self._function(function), pickle.loads(blob)
             cause = Cause.EXCEPTION
             value = call(argument)
             cause = Cause.RESULT
-            result.take(value)
+            entry: _Entry = _Plain(value) if _is_small_plain(value) else _store(value)
         except _UnstorableError as error:
-            result.fail(STORAGE, error)
+            entry = _wreck(STORAGE, error)
         except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
-            result.fail(cause, error)
+            entry = _wreck(cause, error)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the task forked has come out of it: not ours to answer
+        return entry
+
+    def _flush(self) -> None:
+        """Send what has ended. The lock is held."""
+        columns = self._columns
+        self._waiting.clear()
+        if columns.values:
+            write_frame(self._stream, Up.RESULT, columns.encode())
+            self._columns = _Columns(columns.chunk, columns.laps[-1])
+
+    def _flush_late(self) -> None:
+        """Send what has ended before a task that goes on and on in the same chunk."""
+        while True:
+            self._waiting.wait()
+            time.sleep(FLUSH_S)
+            with self._lock:
+                self._flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A value that travels as it is."""
+
+    value: Any
+
+
+_Entry = _Plain | bytes | PayloadRef | Wreck
 
 
 class _Columns:
     """Outcomes of consecutive tasks of a chunk, growing."""
 
-    def __init__(self, chunk: int) -> None:
-        self._chunk = chunk
-        self._values: list[Any] = []
-        self._laps = array("d")
+    def __init__(self, chunk: int, began: float) -> None:
+        self.chunk = chunk
+        self.began = began
+        self.values: list[Any] = []
+        self.laps = array("d", [began])
         self._wrecks: dict[int, Wreck] = {}
         self._pickles: dict[int, bytes] = {}
         self._payloads: dict[int, PayloadRef] = {}
-        self.began = 0.0
 
-    def begin(self, now: float) -> float:
-        self.began = now
-        return self.lap(now)
-
-    def lap(self, now: float) -> float:
-        self._laps.append(now)
-        return now
-
-    def take(self, value: Any) -> None:
-        """Keep a value: plain ones as they are, others pickled, large ones in a file."""
-        if _is_small_plain(value):
-            self._values.append(value)
-            return
-        stored = _store(value)
-        if isinstance(stored, bytes):
-            self._pickles[len(self._values)] = stored
-        else:
-            self._payloads[len(self._values)] = stored
-        self._values.append(None)
-
-    def fail(self, cause: str, error: BaseException) -> None:
-        kind, message, text = describe(error)
-        self._wrecks[len(self._values)] = Wreck(
-            cause=cause, type=kind, message=message, traceback=text
-        )
-        self._values.append(None)
+    def add(self, entry: _Entry, now: float) -> None:
+        """Take in the next task's end."""
+        index = len(self.values)
+        value = None
+        match entry:
+            case _Plain(value):
+                pass
+            case bytes():
+                self._pickles[index] = entry
+            case PayloadRef():
+                self._payloads[index] = entry
+            case Wreck():
+                self._wrecks[index] = entry
+        self.values.append(value)
+        self.laps.append(now)
 
     def encode(self) -> bytes:
         offset = time.time() - time.monotonic()
         return msgspec.msgpack.encode(
             Result(
-                chunk=self._chunk,
-                values=self._values,
-                laps=array("d", [lap + offset for lap in self._laps]).tobytes(),
+                chunk=self.chunk,
+                values=self.values,
+                laps=array("d", [lap + offset for lap in self.laps]).tobytes(),
                 wrecks=self._wrecks,
                 pickles=self._pickles,
                 payloads=self._payloads,
             )
         )
+
+
+def _wreck(cause: str, error: BaseException) -> Wreck:
+    kind, message, text = describe(error)
+    return Wreck(cause=cause, type=kind, message=message, traceback=text)
 
 
 def _is_small_plain(value: Any) -> bool:

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,21 @@ def test_closing_a_map_frees_the_slots_at_once(farm: Farm) -> None:
     began = time.monotonic()
     assert [o.result() for o in farm.map(abs, [-1])] == [1]
     assert time.monotonic() - began < 60
+
+
+def test_an_outcome_does_not_wait_for_a_long_task_of_its_chunk(farm: Farm, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def wait_at_the_end(number: int) -> int:
+        while number == 999 and not gate.exists():
+            time.sleep(0.01)
+        return number
+
+    outcomes = farm.map(wait_at_the_end, range(1000))
+    early = [next(outcomes).result() for _ in range(999)]
+    gate.touch()
+    assert [outcome.result() for outcome in outcomes] == [999]
+    assert sorted(early) == list(range(999))
 
 
 def test_two_maps_at_once_share_the_slots(farm: Farm) -> None:

@@ -6,6 +6,7 @@
 #SBATCH --time=36:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH --no-kill
 #SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
 
 # 64 nodes of andes for 36h:
@@ -27,7 +28,7 @@ cd -- /gpfs/alpine/abc123 || exit
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 \
+srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
 steps=("$!")
@@ -43,7 +44,7 @@ end_steps() {
 trap end_steps EXIT
 
 # One worker for each node.
-srun --overlap --nodes=63 --ntasks=63 --ntasks-per-node=1 --relative=1 --cpu-bind=none --mem=0 \
+srun --overlap --no-kill --nodes=63 --ntasks=63 --ntasks-per-node=1 --relative=1 --cpu-bind=none --mem=0 \
     hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
 steps+=("$!")

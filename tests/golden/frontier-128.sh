@@ -6,6 +6,7 @@
 #SBATCH --time=01:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH --no-kill
 #SBATCH --gpus-per-node=8
 #SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
 #SBATCH --constraint=nvme
@@ -30,7 +31,7 @@ cd -- /gpfs/alpine/abc123 || exit
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
+srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface hsn0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
 steps=("$!")
@@ -46,7 +47,7 @@ end_steps() {
 trap end_steps EXIT
 
 # One worker for each node.
-srun --overlap --nodes=128 --ntasks=128 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=8 \
+srun --overlap --no-kill --nodes=128 --ntasks=128 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=8 \
     hpcflow worker --run "$HPCFLOW_RUN" --interface hsn0 --worker-per node --reserve-cores 10 \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
 steps+=("$!")

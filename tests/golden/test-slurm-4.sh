@@ -5,6 +5,7 @@
 #SBATCH --time=01:00:00
 #SBATCH --exclusive
 #SBATCH --mem=0
+#SBATCH --no-kill
 #SBATCH --gpus-per-node=2
 #SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
 
@@ -25,7 +26,7 @@ cd -- /gpfs/alpine/abc123 || exit
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
-srun --overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
+srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface lo \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
 steps=("$!")
@@ -41,7 +42,7 @@ end_steps() {
 trap end_steps EXIT
 
 # One worker for each node.
-srun --overlap --nodes=4 --ntasks=4 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=2 \
+srun --overlap --no-kill --nodes=4 --ntasks=4 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=2 \
     hpcflow worker --run "$HPCFLOW_RUN" --interface lo --worker-per node --reserve-cores 2 \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
 steps+=("$!")

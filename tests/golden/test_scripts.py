@@ -97,7 +97,10 @@ def test_andes_serves_2016_cpu_slots_beside_31_cores_for_the_scheduler_and_1_for
     script = render(CASES["andes-64.sh"])
     assert "# (32 cores of the first are for scheduler and driver)\n" in script
     assert "--slots 2016 " in script
-    assert "srun --overlap --nodes=63 --ntasks=63 --ntasks-per-node=1 --relative=1 " in script
+    assert (
+        "srun --overlap --no-kill --nodes=63 --ntasks=63 --ntasks-per-node=1 --relative=1 "
+        in script
+    )
 
 
 def test_an_argument_reaches_the_driver_as_it_was_given() -> None:
