@@ -48,6 +48,7 @@ def main(run: str) -> None:
     phenomes = [[float(x), float(y), 1.0] for x in range(-10, 11) for y in range(-10, 11)]
     with Farm(run=run) as farm:
         farm.preload("model", load_model, 3, 2022)
+        farm.wait_for_slots()  # as the listing waits: every runner has the model before work begins
         best = max(farm.map(evaluate, phenomes), key=lambda outcome: outcome.result())
     print(f"best of {len(phenomes)}: {best.result():.4f} ({best.key})")
 

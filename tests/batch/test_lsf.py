@@ -63,7 +63,8 @@ def test_a_job_runs_and_ends(place: Path) -> None:
 
 def test_a_job_that_fails_says_so(place: Path) -> None:
     job = _lsf().submit(_job(place, f"{_HEAD}#BSUB -nnodes 1", "exit 3"))
-    until(lambda: _lsf().state(job) == JobState.FAILED)
+    until(lambda: _lsf().state(job) not in (JobState.WAITING, JobState.RUNNING))
+    assert _lsf().state(job) == JobState.FAILED
 
 
 def test_a_job_is_cancelled(place: Path) -> None:

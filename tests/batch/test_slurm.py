@@ -127,8 +127,10 @@ def test_a_job_that_squeue_has_forgotten_is_looked_up_in_the_accounting(programs
 
 def test_cancelling_what_is_over_is_no_error(programs: Path) -> None:
     said = "scancel: error: Kill job error on job id 5: Invalid job id specified"
-    write_program(programs, "scancel", f'echo "{said}" >&2; exit 1')
+    asked = programs / "asked"
+    write_program(programs, "scancel", f'echo "$@" > {asked}; echo "{said}" >&2; exit 1')
     _slurm().cancel("5")
+    assert asked.read_text().split()[-1] == "5"
 
 
 def test_cancelling_somebody_elses_job_is_an_error(programs: Path) -> None:

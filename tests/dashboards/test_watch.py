@@ -72,8 +72,11 @@ def test_ctrl_c_ends_it_quietly(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     clock = ManualClock(start=3.0)
-    watch(RunSource.open(directory.path), console_for(io.StringIO()), clock=clock, wait=interrupt)
+    said = io.StringIO()
+    watch(RunSource.open(directory.path), console_for(said), clock=clock, wait=interrupt)
     lock.release()
+    assert said.getvalue()
+    assert "Traceback" not in said.getvalue()
 
 
 def test_a_terminal_shows_the_picture_and_keeps_the_last_one(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from hpcflow import Farm
-from hpcflow.core.event import SlotJoined
+from hpcflow.core.event import SlotJoined, TasksSucceeded
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import read_journal
 from hpcflow.journal.verify import verify
@@ -50,7 +50,15 @@ def test_listing_1_a_steady_state_is_exact_and_resumes_as_it_was(tmp_path: Path)
     answer = run_example("steady_state.py", tmp_path / "run")
     found = re.match(r"400 evaluations, best fitness (\S+)", answer)
     assert found is not None
-    assert float(found[1]) < 30.0, "the best of 400; a random genome has 42 on average"
+    values = {
+        int(key.partition("-")[0]): value
+        for event in read_journal(tmp_path / "run" / "journal.jsonl")
+        if isinstance(event, TasksSucceeded)
+        for key, value in zip(event.keys, event.values, strict=True)
+    }
+    best_of_first = min(values[position] for position in range(20))
+    assert float(found[1]) == pytest.approx(min(values.values()), abs=1e-4)
+    assert float(found[1]) < 0.8 * best_of_first, "the search has not improved on chance"
     verdict = verify(RunDirectory(tmp_path / "run"))
     assert verdict.complete
     assert (verdict.offered, verdict.succeeded) == (400, 400)
@@ -63,10 +71,9 @@ def test_listing_5_a_model_is_loaded_once_in_each_runner(
     loads = tmp_path / "loads"
     monkeypatch.setenv("HPCFLOW_EXAMPLE_LOADS", str(loads))
     assert "best of 441: 37.2703" in run_example("preloaded_model.py", tmp_path / "run")
-    loaded = [int(pid) for pid in loads.read_text().split()]
-    joined = {runner.pid for runner in runners_of(tmp_path / "run")}
-    assert len(loaded) == len(set(loaded)), "a runner has loaded twice"
-    assert joined <= set(loaded)  # the work may be over before the last runner is ready
+    assert sorted(map(int, loads.read_text().split())) == sorted(
+        runner.pid for runner in runners_of(tmp_path / "run")
+    )
 
 
 def test_listing_5_loads_equal_runners_a_late_and_a_restarted_one_included(

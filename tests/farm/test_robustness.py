@@ -44,7 +44,7 @@ def gone(pid: int) -> bool:
         return True
 
 
-def wait_until_gone(pid: int) -> None:
+def assert_gone_soon(pid: int) -> None:
     deadline = time.monotonic() + 20
     while not gone(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
@@ -204,7 +204,7 @@ def test_what_a_crashed_runner_left_behind_is_ended(farm: Farm, tmp_path: Path) 
         os._exit(3)
 
     list(farm.map(leave_a_child, [0]))
-    wait_until_gone(int(note.read_text()))
+    assert_gone_soon(int(note.read_text()))
 
 
 def test_what_a_killed_worker_left_behind_is_ended(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_what_a_killed_worker_left_behind_is_ended(tmp_path: Path) -> None:
 
     with Farm(slots=1) as farm:
         assert [o.result() for o in farm.map(start_a_child, [5])] == [5]
-        wait_until_gone(int(notes.read_text().split()[0]))
+        assert_gone_soon(int(notes.read_text().split()[0]))
 
 
 def test_a_killed_driver_leaves_no_keys(tmp_path: Path) -> None:
