@@ -31,6 +31,10 @@ class Allocation:
     """None outside a batch job, and in one that runs locally."""
     job: str | None = None
     """The batch job's id."""
+    slots: dict[str, int] | None = None
+    """Slots of the farm by pool (`gpu`, `cpu`), as the batch script says."""
+    shards: int = 1
+    """Dask schedulers that share the farm's workers."""
     ends_at: float | None = None
     """When the wall time is over [s since the epoch], where that is known."""
     scratch: Path | None = None
@@ -68,6 +72,8 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
         run=_path(given, "HPCFLOW_RUN"),
         system=system,
         job=given.get("SLURM_JOB_ID") or given.get("LSB_JOBID"),
+        slots=_slots(given.get("HPCFLOW_SLOTS", "")),
+        shards=_first_number(given, ("HPCFLOW_SHARDS",)) or 1,
         ends_at=_first_number(given, ("SLURM_JOB_END_TIME", "HPCFLOW_ENDS_AT")),
         scratch=_path(given, "HPCFLOW_SCRATCH"),
         node=_first_number(given, ("SLURM_NODEID",)),
@@ -86,6 +92,12 @@ def _path(given: Mapping[str, str], name: str) -> Path | None:
 def _first_number(given: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     texts = (given[name] for name in names if given.get(name, "").isdecimal())
     return next((int(text) for text in texts), None)
+
+
+def _slots(text: str) -> dict[str, int] | None:
+    """Return the slots of each pool of a list such as `gpu:8,cpu:4`."""
+    pairs = (entry.partition(":") for entry in text.split(",") if entry)
+    return {pool: int(count) for pool, _, count in pairs} or None
 
 
 def _devices(text: str) -> tuple[str, ...]:

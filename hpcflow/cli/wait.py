@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -43,9 +44,12 @@ def wait(run: Path, *, slots: int, quorum: float, limit: str) -> None:
     directory = RunDirectory(run.absolute())
     processes = AllocatedProcesses(directory, job=read_allocation().job)
     try:
-        with processes.connect() as client:
+        with contextlib.ExitStack() as stack:
+            clients = processes.connect()
+            for client in clients:
+                stack.callback(client.close)
             wait_for_workers(
-                client,
+                clients,
                 slots=slots,
                 quorum=quorum,
                 limit_s=parse_walltime(limit),

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from hpcflow.errors import RequestError
 
 CPU = "cpu"
-"""Device of a slot that has none of its own."""
+"""Device of a slot that has none of its own, and the pool of such slots."""
+GPU = "gpu"
+"""The pool of slots that have a device."""
+
+
+def pool_of(device: str) -> str:
+    """Return the pool of the slots on a device: `gpu`, or `cpu` for those without any."""
+    return CPU if device == CPU else GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,20 @@
-"""A farm whose scheduler and workers are steps of the batch job that we are in."""
+"""A farm whose schedulers and workers are steps of the batch job that we are in."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import dask
 from distributed import Client
 from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
+from hpcflow.farm.cluster import Gone
 from hpcflow.farm.process import SLOTS
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import load_security
@@ -27,9 +29,9 @@ _SILENCE_S = 60.0
 
 
 class AllocatedProcesses:
-    """Scheduler and workers that the batch script started, and will end."""
+    """Schedulers and workers that the batch script started, and will end."""
 
-    def __init__(self, directory: RunDirectory, *, job: str | None) -> None:
+    def __init__(self, directory: RunDirectory, *, job: str | None, shards: int = 1) -> None:
         """Look for the farm of a batch job.
 
         Parameters
@@ -38,58 +40,78 @@ class AllocatedProcesses:
             Run directory of the batch script: where the scheduler says that it is there.
         job
             Id of the batch job: another job's scheduler is not ours.
+        shards
+            Schedulers that share the workers.
         """
         self._directory = directory
         self._job = job
+        self._shards = shards
+        self._clients: list[Client] = []
+        self._addresses: list[str] = []
         self._closing = threading.Event()
         self._guard: threading.Thread | None = None
 
-    def connect(self) -> Client:
-        """Return a client of the scheduler, once that is up.
+    def connect(self) -> list[Client]:
+        """Return a client of each shard's scheduler, in their order, once all are up.
 
         Raises
         ------
         FarmError
-            If it does not come up.
+            If one does not come up.
         """
+        dask.config.set(DASK_SETTINGS)
         deadline = time.monotonic() + START_S
-        while (address := scheduler_address(self._directory, job=self._job)) is None:
+        with contextlib.ExitStack() as undo:
+            for shard in range(1, self._shards + 1):
+                address = self._wait_for_address(shard, deadline=deadline)
+                security = load_security(self._directory.security)
+                client = Client(address, security=security, set_as_default=False)
+                undo.callback(client.close)
+                self._addresses.append(address)
+                self._clients.append(client)
+            undo.pop_all()
+        return self._clients
+
+    def _wait_for_address(self, shard: int, *, deadline: float) -> str:
+        while True:
+            address = scheduler_address(self._directory, job=self._job, shard=shard)
+            if address is not None:
+                return address
             if time.monotonic() > deadline:
+                which = "" if self._shards == 1 else f" of shard {shard}"
                 raise FarmError(
-                    f"cannot join the farm of {str(self._directory.path)!r}: no scheduler has come"
-                    f" up within {START_S:g} s. Look into {str(self._directory.logs)!r}."
+                    f"cannot join the farm of {str(self._directory.path)!r}: no scheduler{which}"
+                    f" has come up within {START_S:g} s. Look into {str(self._directory.logs)!r}."
                 )
             time.sleep(0.1)
-        dask.config.set(DASK_SETTINGS)
-        security = load_security(self._directory.security)
-        self._address = address
-        self._client = Client(address, security=security, set_as_default=False)
-        return self._client
 
-    def guard(self, broken: Callable[[FarmError], None]) -> None:
-        """Call `broken` from a thread if the scheduler goes."""
+    def guard(self, gone: Gone) -> None:
+        """Call `gone`, from a thread, for each scheduler that goes."""
         self._guard = threading.Thread(
-            target=self._watch_over, args=(broken,), name="hpcflow-guard", daemon=True
+            target=self._watch_over, args=(gone,), name="hpcflow-guard", daemon=True
         )
         self._guard.start()
 
-    def _watch_over(self, broken: Callable[[FarmError], None]) -> None:
-        seen = time.monotonic()
-        while not self._closing.wait(_LOOK_S):
-            if self._client.status == "running":
-                seen = time.monotonic()
-            elif (
-                self._client.status == "closed"
-                or time.monotonic() - seen > _SILENCE_S
-                or _nobody_listens(self._address)
-            ):
-                return broken(
-                    FarmError(
-                        "cannot go on: the batch job's scheduler is gone. What came back is"
-                        f" recorded; look into {str(self._directory.logs)!r}, then resume."
-                    )
-                )
-        return None
+    def _watch_over(self, gone: Gone) -> None:
+        seen = dict.fromkeys(range(self._shards), time.monotonic())
+        while seen and not self._closing.wait(_LOOK_S):
+            for index in list(seen):
+                client, address = self._clients[index], self._addresses[index]
+                if client.status == "running":
+                    seen[index] = time.monotonic()
+                elif (
+                    client.status == "closed"
+                    or time.monotonic() - seen[index] > _SILENCE_S
+                    or _nobody_listens(address)
+                ):
+                    del seen[index]
+                    gone(self._hopeless(), index + 1)
+
+    def _hopeless(self) -> FarmError:
+        return FarmError(
+            "cannot go on: the batch job's scheduler is gone. What came back is recorded; look into"
+            f" {str(self._directory.logs)!r}, then resume."
+        )
 
     @property
     def pids(self) -> dict[str, int]:
@@ -114,21 +136,30 @@ def _nobody_listens(address: str) -> bool:
     return False
 
 
-def count_joined_slots(client: Client) -> int:
-    """Return how many slots the workers that have joined the scheduler serve."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return sum(int(worker["resources"].get(SLOTS, 0)) for worker in workers)
+def count_joined_slots(clients: Sequence[Client]) -> int:
+    """Return how many slots the workers that have joined the schedulers serve."""
+    return sum(
+        int(worker["resources"].get(SLOTS, 0))
+        for client in clients
+        if client.status == "running"
+        for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+    )
 
 
 def wait_for_workers(
-    client: Client, *, slots: int, quorum: float, limit_s: float, tell: Callable[[str], None]
+    clients: Sequence[Client],
+    *,
+    slots: int,
+    quorum: float,
+    limit_s: float,
+    tell: Callable[[str], None],
 ) -> int:
     """Wait until workers with nearly all slots have joined, and return how many slots they serve.
 
     Parameters
     ----------
-    client
-        A client of the scheduler.
+    clients
+        A client of each scheduler.
     slots
         Slots asked for.
     quorum
@@ -147,7 +178,7 @@ def wait_for_workers(
     deadline = time.monotonic() + limit_s
     joined = -1
     while True:
-        before, joined = joined, count_joined_slots(client)
+        before, joined = joined, count_joined_slots(clients)
         if joined != before:
             tell(f"{joined:,} of {slots:,} slots have joined")
         if joined >= wanted:

@@ -1,4 +1,4 @@
-"""A farm's processes on this machine: one scheduler and its workers, started and ended."""
+"""A farm's processes on this machine: schedulers and their workers, started and ended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import msgspec
 import psutil
 from distributed import Client
 
-from hpcflow.core.resources import share_cores
+from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError
 from hpcflow.farm.child import MARK
 from hpcflow.farm.rendezvous import scheduler_address
@@ -36,15 +37,19 @@ _MOST_SHORT_LIVES = 20
 """A worker that ends within `_SHORT_LIFE_S` more often than this in a row breaks the farm."""
 
 
-class Processes(Protocol):
-    """A farm's scheduler and workers, wherever they run."""
+Gone = Callable[[FarmError, int | None], None]
+"""Told, from a thread, that a shard's scheduler is gone, or, with None, that the farm is broken."""
 
-    def connect(self) -> Client:
-        """Return a client of the scheduler, once that is up."""
+
+class Processes(Protocol):
+    """A farm's schedulers and workers, wherever they run."""
+
+    def connect(self) -> list[Client]:
+        """Return a client of each shard's scheduler, in their order, once all are up."""
         ...
 
-    def guard(self, broken: Callable[[FarmError], None]) -> None:
-        """Call `broken` from a thread if the farm cannot go on."""
+    def guard(self, gone: Gone) -> None:
+        """Watch over the processes from now on, and say what is gone for good."""
         ...
 
     @property
@@ -57,11 +62,25 @@ class Processes(Protocol):
         ...
 
 
+class Start(Protocol):
+    """Starts the processes of a farm, or finds them."""
+
+    def __call__(self, directory: RunDirectory, *, keep_logs: bool) -> Processes:
+        """Return them; `keep_logs` says whether the farm keeps a run, and its logs in it."""
+        ...
+
+
 class LocalProcesses:
-    """Scheduler and workers on loopback. A worker that dies is started again."""
+    """Schedulers and workers on loopback. A worker that dies is started again."""
 
     def __init__(
-        self, directory: RunDirectory, *, slots: int, workers: int, keep_logs: bool
+        self,
+        directory: RunDirectory,
+        resources: Sequence[SlotResources],
+        *,
+        workers: int,
+        shards: int,
+        keep_logs: bool,
     ) -> None:
         """Start the processes; they come up while the caller goes on.
 
@@ -69,10 +88,12 @@ class LocalProcesses:
         ----------
         directory
             For certificates, the scheduler's address and logs.
-        slots
-            Slots in all, shared evenly among the workers.
+        resources
+            The slots, which are shared evenly among the workers.
         workers
             Worker processes.
+        shards
+            Schedulers, among which the workers are shared evenly.
         keep_logs
             Whether what tasks print goes to files in the run directory, or to the terminal.
 
@@ -88,16 +109,19 @@ class LocalProcesses:
         self._closing = threading.Event()
         self._guard: threading.Thread | None = None
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._options = _share(slots, workers)
+        self._options = _share(resources, workers)
+        self._shards = {
+            name: 1 + shards * number // workers for number, name in enumerate(self._options)
+        }
+        """The shard of each worker."""
+        self._schedulers: dict[int, subprocess.Popen[bytes]] = {}
         _LIVE.add(self)
-        directory.scheduler_file.unlink(missing_ok=True)
         create_credentials(directory.security)
         try:
-            self._scheduler = self._start("scheduler")
-        except FarmError:
-            self._close_pipe()
-            raise
-        try:
+            for shard in range(1, shards + 1):
+                directory.scheduler_file(shard).unlink(missing_ok=True)
+                name = scheduler_name(shard)
+                self._schedulers[shard] = self._start("scheduler", name=name, shard=shard)
             for name in self._options:
                 self._start_worker(name)
         except FarmError:
@@ -105,19 +129,21 @@ class LocalProcesses:
             raise
 
     def _start_worker(self, name: str) -> None:
-        self._workers[name] = self._start("worker", "--name", name, *self._options[name])
+        options = ("--name", name, *self._options[name])
+        self._workers[name] = self._start("worker", *options, name=name, shard=self._shards[name])
 
-    def _start(self, role: str, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, role: str, *options: str, name: str, shard: int) -> subprocess.Popen[bytes]:
         command = [
             *(sys.executable, "-m", "hpcflow.farm.process"),
             *("--directory", str(self._directory.path.absolute())),
             *("--parent", str(self._read)),
+            *("--shard", str(shard)),
             *(() if self._keep_logs else ("--temporary",)),
             *(role, *options),
         ]
         lets_through = role == "worker" and not self._keep_logs
         try:
-            with self._open_log(role, *options) as log:
+            with self._open_log(name) as log:
                 return subprocess.Popen(
                     command,
                     pass_fds=(self._read,),
@@ -133,15 +159,15 @@ class LocalProcesses:
                 " files (ulimit -a), and the space for logs."
             ) from None
 
-    def _open_log(self, role: str, *options: str) -> BinaryIO:
-        fd = os.open(self._log(role, *options), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def _open_log(self, name: str) -> BinaryIO:
+        fd = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         return os.fdopen(fd, "ab")
 
-    def _log(self, role: str, *options: str) -> Path:
-        return self._directory.logs / f"{options[1] if options else role}.log"
+    def _log(self, name: str) -> Path:
+        return self._directory.logs / f"{name}.log"
 
-    def wait_for_address(self) -> str:
-        """Return the scheduler's address.
+    def wait_for_address(self, shard: int = 1) -> str:
+        """Return the address of a shard's scheduler.
 
         Raises
         ------
@@ -149,21 +175,31 @@ class LocalProcesses:
             If it does not come up: with the end of its log.
         """
         deadline = time.monotonic() + START_S
-        while (address := scheduler_address(self._directory, job=None)) is None:
-            if self._scheduler.poll() is not None or time.monotonic() > deadline:
-                raise self._no_scheduler(f"it ended with code {self._scheduler.poll()}")
+        process = self._schedulers[shard]
+        while (address := scheduler_address(self._directory, job=None, shard=shard)) is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise self._no_scheduler(shard, f"it ended with code {process.poll()}")
             time.sleep(0.01)
         return address
 
-    def connect(self) -> Client:
-        """Return a client of the scheduler, once that is up.
+    def connect(self) -> list[Client]:
+        """Return a client of each shard's scheduler, in their order, once all are up.
 
         Raises
         ------
         FarmError
-            If it does not come up, or ends again: with the end of its log.
+            If one does not come up, or ends again: with the end of its log.
         """
-        address = self.wait_for_address()
+        with contextlib.ExitStack() as undo:
+            clients = []
+            for shard in self._schedulers:
+                clients.append(self._connect(shard))
+                undo.callback(clients[-1].close)
+            undo.pop_all()
+        return clients
+
+    def _connect(self, shard: int) -> Client:
+        address = self.wait_for_address(shard)
         try:
             return Client(
                 address,
@@ -172,44 +208,50 @@ class LocalProcesses:
                 timeout=CONNECT_S,
             )
         except OSError as error:
-            raise self._no_scheduler(f"it does not answer ({error})") from None
+            raise self._no_scheduler(shard, f"it does not answer ({error})") from None
 
-    def _no_scheduler(self, why: str) -> FarmError:
-        log = self._log("scheduler")
+    def _no_scheduler(self, shard: int, why: str) -> FarmError:
+        log = self._log(scheduler_name(shard))
         end = log.read_text(errors="replace")[-2000:]
         return FarmError(
             f"cannot start the scheduler: {why}. Its log {str(log)!r} ends:\n{end}\nMend the cause,"
             " then start again."
         )
 
-    def guard(self, broken: Callable[[FarmError], None]) -> None:
+    def guard(self, gone: Gone) -> None:
         """Start workers that die again, from now on.
 
         Parameters
         ----------
-        broken
-            Called once, from a thread, if the scheduler dies or no worker can be kept alive.
+        gone
+            Called if a scheduler dies, whose workers then end too, or if no worker can be kept
+            alive.
         """
         self._guard = threading.Thread(
-            target=self._restart_dead, args=(broken,), name="hpcflow-guard", daemon=True
+            target=self._restart_dead, args=(gone,), name="hpcflow-guard", daemon=True
         )
         self._guard.start()
 
-    def _restart_dead(self, broken: Callable[[FarmError], None]) -> None:
+    def _restart_dead(self, gone: Gone) -> None:
         try:
-            self._watch_over()
+            self._watch_over(gone)
         except FarmError as error:
-            broken(error)
+            gone(error, None)
 
-    def _watch_over(self) -> None:
+    def _watch_over(self, gone: Gone) -> None:
         short_lives = dict.fromkeys(self._workers, 0)
         born = dict.fromkeys(self._workers, time.monotonic())
+        lost: set[int] = set()
         while not self._closing.wait(0.2):
-            if self._scheduler.poll() is not None:
-                code = self._scheduler.returncode
-                raise self._hopeless(f"the scheduler ended with code {code}")
+            for shard, scheduler in self._schedulers.items():
+                if shard not in lost and scheduler.poll() is not None:
+                    lost.add(shard)
+                    why = f"{scheduler_name(shard)} ended with code {scheduler.returncode}"
+                    gone(self._hopeless(why), shard)
             dead = [name for name, process in self._workers.items() if process.poll() is not None]
             for name in dead:
+                if self._shards[name] in lost:
+                    continue
                 lived_s = time.monotonic() - born[name]
                 short_lives[name] = short_lives[name] + 1 if lived_s < _SHORT_LIFE_S else 0
                 if short_lives[name] > _MOST_SHORT_LIVES:
@@ -239,9 +281,9 @@ class LocalProcesses:
 
     @property
     def pids(self) -> dict[str, int]:
-        """Process ids by name: `scheduler`, and the workers' names."""
-        workers = {name: process.pid for name, process in self._workers.items()}
-        return {"scheduler": self._scheduler.pid, **workers}
+        """Process ids by name: `scheduler`, `scheduler-2` and so on, and the workers' names."""
+        schedulers = {scheduler_name(n): process.pid for n, process in self._schedulers.items()}
+        return schedulers | {name: process.pid for name, process in self._workers.items()}
 
     def close(self) -> None:
         """End every process and remove the session's keys."""
@@ -250,13 +292,14 @@ class LocalProcesses:
             self._guard.join()
         _LIVE.discard(self)
         self._close_pipe()
-        for process in (*self._workers.values(), self._scheduler):
+        for process in (*self._workers.values(), *self._schedulers.values()):
             try:
                 process.wait(timeout=10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._directory.scheduler_file.unlink(missing_ok=True)
+        for shard in self._schedulers:
+            self._directory.scheduler_file(shard).unlink(missing_ok=True)
         remove_credentials(self._directory.security)
 
     def abandon(self) -> None:
@@ -270,15 +313,18 @@ class LocalProcesses:
         os.close(self._read)
 
 
-def _share(slots: int, workers: int) -> dict[str, tuple[str, ...]]:
-    """Return each worker's options: its slots, and the cores that these share."""
-    shares = share_cores(sorted(os.sched_getaffinity(0)), slots)
+def scheduler_name(shard: int) -> str:
+    """Return what a shard's scheduler is called: its log, and its entry in `pids`."""
+    return "scheduler" if shard == 1 else f"scheduler-{shard}"
+
+
+def _share(resources: Sequence[SlotResources], workers: int) -> dict[str, tuple[str, ...]]:
+    """Return each worker's options: its slots."""
+    count = len(resources)
     options: dict[str, tuple[str, ...]] = {}
     for number in range(workers):
-        own = shares[slots * number // workers : slots * (number + 1) // workers]
-        cores = sorted({core for slot in own for core in slot.cores})
-        listed = ",".join(map(str, cores))
-        options[f"w{number}"] = ("--slots", str(len(own)), "--cores", listed)
+        own = resources[count * number // workers : count * (number + 1) // workers]
+        options[f"w{number}"] = ("--resources", msgspec.json.encode(own).decode())
     return options
 
 

@@ -8,10 +8,9 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
-import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,20 +18,21 @@ from typing import Any, Self
 import dask
 
 from hpcflow.batch.allocation import read_allocation
-from hpcflow.batch.record import read_record
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
+from hpcflow.core.resources import pool_of
 from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError
 from hpcflow.farm.allocated import AllocatedProcesses
-from hpcflow.farm.cluster import START_S, LocalProcesses, Processes
+from hpcflow.farm.cluster import LocalProcesses, Processes, Start
 from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
-from hpcflow.farm.mail import Broken, Preload, Statistics, Worker
+from hpcflow.farm.mail import Preload, Statistics
+from hpcflow.farm.members import Members
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
-from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, count_slots
+from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, share_machine
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Lanes, Report
@@ -61,14 +61,16 @@ class Farm:
         run: str | os.PathLike[str] | None = None,
         seed: int | None = None,
         workers: int = 1,
+        shards: int = 1,
+        devices: Sequence[str] = (),
         ensemble: Mapping[str, Any] | None = None,
         reuse_changed: bool = False,
     ) -> None:
         """Start a scheduler and workers on this machine; slots come up while the caller goes on.
 
-        In a batch job that `hpcflow submit` wrote, the farm is the job's: its scheduler and
-        workers are there already, `slots` and `workers` are what the allocation has, and the run
-        is the job's unless another is named.
+        In a batch job that `hpcflow submit` wrote, the farm is the job's: its schedulers and
+        workers are there already, `slots`, `workers`, `shards` and `devices` are what the
+        allocation has, and the run is the job's unless another is named.
 
         Parameters
         ----------
@@ -83,6 +85,11 @@ class Farm:
             None; a resumed run keeps its own.
         workers
             Dask worker processes that share the slots.
+        shards
+            Dask schedulers that share the workers; more than one pays with thousands of workers.
+        devices
+            GPUs to place the slots on, evenly, as the device's runtime names them: `("0", "1")`.
+            A slot on each if `slots` is None; none has a GPU of its own if empty.
         ensemble
             Description of what the run computes, kept in its `run.toml`. An existing run with
             another description is refused.
@@ -99,17 +106,51 @@ class Farm:
             If the scheduler cannot be started.
         """
         allocation = read_allocation()
-        self._allocation = allocation
-        self._slots = count_slots(slots, workers)
-        if allocation.run is not None:
-            run = allocation.run if run is None else run
-            job = read_record(allocation.run)
-            self._slots = self._slots if job is None else job.slots
+        resources = share_machine(slots, workers=workers, shards=shards, devices=devices)
+        found = Counter(pool_of(each.device) for each in resources)
+
+        def start(directory: RunDirectory, *, keep_logs: bool) -> Processes:
+            if allocation.run is not None:
+                home = RunDirectory(allocation.run)
+                return AllocatedProcesses(home, job=allocation.job, shards=allocation.shards)
+            return LocalProcesses(
+                directory, resources, workers=workers, shards=shards, keep_logs=keep_logs
+            )
+
+        self._open(
+            start,
+            run=allocation.run if run is None else run,
+            slots=allocation.slots or found,
+            seed=seed,
+            ensemble=ensemble,
+            reuse_changed=reuse_changed,
+        )
+
+    def _open(
+        self,
+        start: Start,
+        *,
+        run: str | os.PathLike[str] | None,
+        slots: Mapping[str, int],
+        seed: int | None,
+        ensemble: Mapping[str, Any] | None,
+        reuse_changed: bool,
+    ) -> None:
+        """Open the run, start the processes and follow them.
+
+        Parameters
+        ----------
+        start
+            Starts the processes, or finds them.
+        slots
+            Slots asked for, by pool.
+        """
         check_seed(seed)
+        self._slots = slots
         self._reuse_changed = reuse_changed
         self._names: set[str] = set()
         self._functions = itertools.count(1)
-        self._open: weakref.WeakSet[Outcomes | Stream] = weakref.WeakSet()
+        self._stages: weakref.WeakSet[Outcomes | Stream] = weakref.WeakSet()
         self._closed = False
         self._run: Run | None = None
         self._clock = SystemClock()
@@ -117,7 +158,7 @@ class Farm:
             self._run = open_run(
                 RunDirectory(Path(run).absolute()),
                 seed=seed,
-                slots=self._slots,
+                slots=sum(slots.values()),
                 ensemble=ensemble,
                 clock=self._clock,
             )
@@ -132,56 +173,28 @@ class Farm:
         with contextlib.ExitStack() as undo:
             undo.callback(self._let_go, "error: the farm could not be started")
             with late_interrupt():
-                self._start(workers, undo)
+                self._start(start, undo)
             undo.pop_all()
 
-    def _start(self, workers: int, undo: contextlib.ExitStack) -> None:
+    def _start(self, start: Start, undo: contextlib.ExitStack) -> None:
         dask.config.set(DASK_SETTINGS)
-        self._processes = self._find_processes(workers)
+        self._processes = start(self._directory, keep_logs=self._run is not None)
         undo.callback(self._processes.close)
-        self.client = self._processes.connect()
-        """The plain Dask client, usable alongside."""
-        undo.callback(self.client.close)
+        self._clients = self._processes.connect()
+        self.client = self._clients[0]
+        """The plain Dask client, usable alongside; that of the first shard where there are more."""
+        for client in self._clients:
+            undo.callback(client.close)
         self._dispatcher = Dispatcher(
-            clock=self._clock, journal=self._run.writer if self._run else None, slots=self._slots
+            clock=self._clock,
+            journal=self._run.writer if self._run else None,
+            slots=sum(self._slots.values()),
         )
         self._dispatcher.start(self._lanes)
         undo.callback(self._dispatcher.close, for_good=False)
-        self._processes.guard(self._broken)
-        self._follow_workers()
-
-    def _find_processes(self, workers: int) -> Processes:
-        """Return the processes of the batch job that we are in, or else start our own."""
-        run, job = self._allocation.run, self._allocation.job
-        if run is not None:
-            return AllocatedProcesses(RunDirectory(run), job=job)
-        return LocalProcesses(
-            self._directory,
-            slots=self._slots,
-            workers=workers,
-            keep_logs=self._run is not None,
-        )
-
-    def _follow_workers(self) -> None:
-        """Hear of every worker: those that come from now on, and then those that are there.
-
-        A subscription travels on another connection than questions do, so a worker that comes
-        between the two could be missed: the first event of a second one shows that both hold.
-        """
-        follows, topic = threading.Event(), f"hpcflow-{os.getpid()}-{id(self)}"
-        self.client.subscribe_topic("all", self._scheduler_said)
-        self.client.subscribe_topic(topic, lambda _: follows.set())
-        deadline = time.monotonic() + START_S
-        while not follows.wait(0.01):
-            self.client.log_event(topic, "ready?")
-            if time.monotonic() > deadline:
-                raise FarmError(
-                    f"cannot follow the workers: the scheduler has not answered for {START_S:g} s."
-                    " Look into its log."
-                )
-        self.client.unsubscribe_topic(topic)
-        for address in self.client.scheduler_info(n_workers=-1)["workers"]:
-            self._dispatcher.post(Worker(address, up=True))
+        members = Members(self._clients, self._dispatcher.post)
+        self._processes.guard(members.gone)
+        members.follow()
 
     def _lanes(self, report: Callable[[Report], None]) -> Lanes:
         root = self._directory.path.absolute()
@@ -191,20 +204,10 @@ class Farm:
             run_seed=self.seed,
             run_directory=str(root) if self._run else None,
             scratch=str(root),
-            ends_at=self._allocation.ends_at,
+            ends_at=read_allocation().ends_at,
             logs=str(self._directory.logs.absolute()) if self._run else None,
         )
         return Lanes(report, setup=setup, connection=self.client.connection_args)
-
-    def _scheduler_said(self, event: tuple[float, Any]) -> None:
-        match event[1]:
-            case {"action": "add-worker", "worker": str(address)}:
-                self._dispatcher.post(Worker(address, up=True))
-            case {"action": "remove-worker", "worker": str(address)}:
-                self._dispatcher.post(Worker(address, up=False))
-
-    def _broken(self, error: FarmError) -> None:
-        self._dispatcher.post(Broken(error))
 
     # -- work
 
@@ -258,7 +261,7 @@ class Farm:
             self._naming(request).rehearse(tasks)
         outcomes = Outcomes(request, items, naming=self._naming(request), port=self._port(request))
         self._names.add(request.name)
-        self._open.add(outcomes)
+        self._stages.add(outcomes)
         return outcomes
 
     def stream(
@@ -294,7 +297,7 @@ class Farm:
         )
         stream = Stream(request, naming=self._naming(request), port=self._port(request))
         self._names.add(request.name)
-        self._open.add(stream)
+        self._stages.add(stream)
         return stream
 
     def preload(self, name: str, load: Callable[..., Any], *args: Any) -> None:
@@ -397,17 +400,18 @@ class Farm:
             If more are wanted than the farm has.
         """
         self._check_open()
-        wanted = self._slots if count is None else count
-        if wanted > self._slots:
+        has = sum(self._slots.values())
+        wanted = has if count is None else count
+        if wanted > has:
             raise RequestError(
-                f"cannot wait for {wanted} slots: the farm has {self._slots}. Ask Farm for more."
+                f"cannot wait for {wanted} slots: the farm has {has}. Ask Farm for more."
             )
         self._dispatcher.wait_for_slots(wanted, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Record what is back and end every process. What is not done is given up."""
         if not self._closed:
-            for stage in list(self._open):
+            for stage in list(self._stages):
                 stage.close()
         self._close(FINISHED)
 
@@ -420,7 +424,8 @@ class Farm:
             stack.callback(self._let_go, reason)
             stack.callback(self._processes.close)
             stack.callback(self._dispatcher.close, for_good=reason == FINISHED)
-            self.client.close()
+            for client in self._clients:
+                client.close()
 
     def _let_go(self, reason: str) -> None:
         if self._run is not None:

@@ -1,15 +1,17 @@
 r"""The farm's own processes: a Dask scheduler, and Dask workers that serve slots.
 
     python -m hpcflow.farm.process --directory DIR --parent FD scheduler
-    python -m hpcflow.farm.process --directory DIR --parent FD worker --name NAME --slots N \
-        --cores 0,1
+    python -m hpcflow.farm.process --directory DIR --parent FD worker --name NAME \
+        --resources '[{"cores": [0, 1]}]'
 
 is how a farm starts them on this machine; they end when `FD`, a pipe held open by whoever started
 them, closes, so nothing outlives a killed driver. In a batch job, `hpcflow scheduler` and
 `hpcflow worker` run the same functions, and end with the job's steps.
 
 `DIR` is the run directory: certificates lie in its `security/`, the scheduler's address in its
-`scheduler.json`, with the batch job that wrote it: the file of an earlier job is never used.
+`scheduler.json`, with the batch job that wrote it: the file of an earlier job is never used. Where
+several schedulers share the workers, the first makes the certificates and `scheduler.json`, and
+each of the others its own `scheduler-2.json` and so on.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ from typing import Any
 
 import click
 import dask
+import msgspec
 import psutil
 from distributed import Scheduler, Worker
 from distributed.utils import get_ip, get_ip_interface
 
-from hpcflow.core.resources import SlotResources, share_cores
+from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError, RequestError, nearest
 from hpcflow.farm.rendezvous import publish_scheduler, scheduler_address
 from hpcflow.farm.security import (
@@ -78,6 +81,8 @@ class Place:
     """Whether it is a step of a batch script; else a driver starts it for itself."""
     job: str | None = None
     """Id of the batch job, where the batch system gives one."""
+    shard: int = 1
+    """Which of the farm's schedulers this is, or belongs to."""
     parent: int | None = None
     """The pipe whose end ends the process."""
     temporary: bool = False
@@ -127,26 +132,29 @@ def address_of(interface: str | None) -> str:
 
 
 async def _schedule(place: Place) -> None:
-    directory = place.directory
+    directory, leads = place.directory, place.shard == 1
     if place.batch:
-        directory.scheduler_file.unlink(missing_ok=True)
-        create_credentials(directory.security)
-
+        directory.scheduler_file(place.shard).unlink(missing_ok=True)
+        if leads:
+            create_credentials(directory.security)
+        else:
+            await _address(place, shard=1)  # by then the credentials are this session's
     credentials = credentials_id(directory.security)
 
     def clear() -> None:
         """Leave nothing of this session, nor anything away of a session that has begun since."""
         if credentials_id(directory.security) == credentials:
-            directory.scheduler_file.unlink(missing_ok=True)
-            remove_credentials(directory.security)
-            if place.temporary:
+            directory.scheduler_file(place.shard).unlink(missing_ok=True)
+            if leads:
+                remove_credentials(directory.security)
+            if leads and place.temporary:
                 shutil.rmtree(directory.path, ignore_errors=True)
 
     _end_with(place.parent, clear)
     scheduler = await _QuietScheduler(
         host=place.host, port=0, protocol="tls", security=load_security(directory.security)
     )
-    publish_scheduler(directory, scheduler.address, job=place.job)
+    publish_scheduler(directory, scheduler.address, job=place.job, shard=place.shard)
     await scheduler.finished()
 
 
@@ -158,7 +166,7 @@ async def _work(place: Place, role: WorkerRole) -> None:
 
     _end_with(place.parent, clear)
     _adopt_orphans()
-    address = await _address(place)
+    address = await _address(place, shard=place.shard)
     worker = await _QuietWorker(
         address,
         name=role.name,
@@ -180,11 +188,11 @@ def _adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-async def _address(place: Place) -> str:
-    """Wait for the scheduler: another process starts it."""
+async def _address(place: Place, *, shard: int) -> str:
+    """Wait for the scheduler of a shard: another process starts it."""
     limit_s = 600.0
     deadline = time.monotonic() + limit_s
-    while (address := scheduler_address(place.directory, job=place.job)) is None:
+    while (address := scheduler_address(place.directory, job=place.job, shard=shard)) is None:
         if time.monotonic() > deadline:
             raise FarmError(
                 f"cannot join the farm of {str(place.directory.path)!r}: no scheduler has come up"
@@ -215,10 +223,15 @@ def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
 @click.option("--directory", type=click.Path(path_type=Path), required=True)
 @click.option("--parent", type=int, required=True)
 @click.option("--temporary", is_flag=True)
+@click.option("--shard", type=int, default=1)
 @click.pass_context
-def main(context: click.Context, *, directory: Path, parent: int, temporary: bool) -> None:
+def main(
+    context: click.Context, *, directory: Path, parent: int, temporary: bool, shard: int
+) -> None:
     """Run one process of a farm on this machine."""
-    context.obj = Place(directory=RunDirectory(directory), parent=parent, temporary=temporary)
+    context.obj = Place(
+        directory=RunDirectory(directory), parent=parent, temporary=temporary, shard=shard
+    )
 
 
 @main.command()
@@ -230,13 +243,12 @@ def scheduler(place: Place) -> None:
 
 @main.command()
 @click.option("--name", required=True)
-@click.option("--slots", type=int, required=True)
-@click.option("--cores", required=True)
+@click.option("--resources", required=True)
 @click.pass_obj
-def worker(place: Place, *, name: str, slots: int, cores: str) -> None:
-    """Run a worker and its slots, which share the cores."""
-    resources = share_cores([int(core) for core in cores.split(",")], slots)
-    run_worker(place, WorkerRole(name=name, resources=resources, node=socket.gethostname()))
+def worker(place: Place, *, name: str, resources: str) -> None:
+    """Run a worker and its slots, whose resources are given as JSON."""
+    slots = msgspec.json.decode(resources, type=list[SlotResources])
+    run_worker(place, WorkerRole(name=name, resources=slots, node=socket.gethostname()))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from hpcflow.batch.allocation import read_allocation
+from hpcflow.core.resources import SlotResources, share_cores, share_devices
 from hpcflow.core.stimulus import Policy
 from hpcflow.errors import RequestError
 from hpcflow.farm.transport import Call
@@ -63,27 +65,46 @@ class StageRequest:
     """Number of tasks, where it is known."""
 
 
-def count_slots(slots: int | None, workers: int) -> int:
-    """Return how many slots a farm on this machine gets.
+def share_machine(
+    slots: int | None, *, workers: int, shards: int, devices: Sequence[str]
+) -> list[SlotResources]:
+    """Return the slots of a farm on this machine, which share the cores we may use.
 
     Raises
     ------
     RequestError
-        If there cannot be so many, or not so many workers.
+        If there cannot be so many, or not so many devices, workers or shards.
     """
-    cores = len(os.sched_getaffinity(0))
-    count = cores if slots is None else slots
+    cores = sorted(os.sched_getaffinity(0))
+    count = (len(devices) or len(cores)) if slots is None else slots
     if not _is_whole(count) or count < 1:
         raise RequestError(
             f"cannot start {count!r} slots: a farm has a whole number of them, at least 1. Ask for"
-            f" 1 to {cores} slots on this machine, or leave `slots` out to use every core."
+            f" 1 to {len(cores)} slots on this machine, or leave `slots` out to use every core."
         )
     if not _is_whole(workers) or not 1 <= workers <= count:
         raise RequestError(
             f"cannot share {count} slots among {workers!r} workers: each has at least 1 slot. Ask"
             f" for 1 to {count} workers."
         )
-    return operator.index(count)
+    if not _is_whole(shards) or not 1 <= shards <= workers:
+        raise RequestError(
+            f"cannot share {workers} workers among {shards!r} schedulers: each has at least 1"
+            f" worker. Ask for 1 to {workers} shards."
+        )
+    if not devices:
+        return share_cores(cores, operator.index(count))
+    if isinstance(devices, str) or count % len(set(devices)) or len(set(devices)) < len(devices):
+        raise RequestError(
+            f"cannot place {count} slots on devices {devices!r}: they are different names, each for"
+            ' as many slots as any other. Correct `devices`, such as ("0", "1"), or `slots`.'
+        )
+    return share_devices(
+        cores,
+        devices,
+        variable=read_allocation().device_variable or "CUDA_VISIBLE_DEVICES",
+        slots_per_device=count // len(devices),
+    )
 
 
 def check_seed(seed: int | None) -> None:

@@ -124,6 +124,8 @@ class Lanes:
         self._connection = connection
         self._preloads: list[tuple[str, bytes]] = []
         self._workers: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those of the workers, and of workers removed whose lanes are not closed yet."""
         self._lanes: dict[str, _WorkerLane] = {}
         self._slots: dict[str, _WorkerLane] = {}
 
@@ -131,10 +133,12 @@ class Lanes:
         """Keep a lane open to the worker at `address` until it is removed."""
         if address not in self._workers:
             task = self._workers[address] = asyncio.ensure_future(self._keep(address))
+            self._tasks.add(task)
             task.add_done_callback(self._kept)
 
     def _kept(self, task: asyncio.Task[None]) -> None:
         """Report an end that nobody foresaw, instead of leaving the driver to wait."""
+        self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             self._report(Unforeseen(f"a lane failed: {error!r}"))
@@ -172,10 +176,9 @@ class Lanes:
 
     async def close(self) -> None:
         """Close every lane."""
-        tasks = list(self._workers.values())
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, address: str) -> None:
         backoff_s = 0.05

@@ -85,10 +85,9 @@ class RunDirectory:
         """Certificates and key pairs of this session; removed at its end."""
         return self.path / "security"
 
-    @property
-    def scheduler_file(self) -> Path:
-        """Address of the running scheduler."""
-        return self.path / "scheduler.json"
+    def scheduler_file(self, shard: int = 1) -> Path:
+        """Address of the running scheduler, or of that of another shard."""
+        return self.path / ("scheduler.json" if shard == 1 else f"scheduler-{shard}.json")
 
     @property
     def timings(self) -> Path:

@@ -106,7 +106,7 @@ class Job:
         verdict = verify(self.run)
         assert verdict.complete, verdict.problems
         assert list(self.run.security.iterdir()) == []
-        assert not self.run.scheduler_file.exists()
+        assert not self.run.scheduler_file().exists()
 
 
 def submit(driver: Path, run: Path, *options: str | Path, nodes: int = 1) -> Job:

@@ -179,12 +179,12 @@ def test_the_scheduler_of_an_earlier_job_is_not_used(tmp_path: Path) -> None:
     ).replace('rm -f "$HPCFLOW_RUN/scheduler.json"', ":")
     assert late.count("sleep 4") == late.count("\n: #") == 1
     run.create()
-    run.scheduler_file.write_text('{"address": "tls://127.0.0.1:9", "pid": 1, "job": "999999"}')
+    run.scheduler_file().write_text('{"address": "tls://127.0.0.1:9", "pid": 1, "job": "999999"}')
     (run.path / "batch.sh").write_text(late)
     answer = call("sbatch", "--parsable", str(run.path / "batch.sh"))
     job = Job(answer.stdout.strip(), run)
     job.until(lambda: job.processes("hpcflow worker"))
-    assert json.loads(run.scheduler_file.read_bytes())["job"] == "999999"
+    assert json.loads(run.scheduler_file().read_bytes())["job"] == "999999"
     job.assert_succeeded()
     assert "127.0.0.1:9" not in job.logs()
 
@@ -225,7 +225,7 @@ def test_workers_end_by_themselves_when_their_scheduler_is_gone(tmp_path: Path) 
     workers = job.processes("hpcflow worker")
     started = {*workers, *(child for each in workers for child in each.children(recursive=True))}
     assert len(started) > len(workers)
-    os.kill(json.loads(job.run.scheduler_file.read_bytes())["pid"], signal.SIGKILL)
+    os.kill(json.loads(job.run.scheduler_file().read_bytes())["pid"], signal.SIGKILL)
     job.until(lambda: started.isdisjoint(job.processes()))
     assert job.processes(str(path))
     job.until(lambda: "the batch job's scheduler is gone" in job.logs())
