@@ -52,6 +52,11 @@ class Allocation:
     devices: tuple[str, ...] | None = None
     """Devices that the launcher gave us; None if it said nothing, empty if it gave none."""
 
+    @property
+    def workers(self) -> int:
+        """Workers of one scheduler at most: one for each slot."""
+        return max(1, -(-sum((self.slots or {}).values()) // self.shards))
+
 
 def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
     """Return the allocation that an environment describes; by default this process's.

@@ -23,8 +23,8 @@ _LAUNCHERS: dict[str, tuple[str, ...]] = {
     "lsf": ("jsrun",),
 }
 
-MACHINES = Path(__file__).parents[2] / "configs" / "machines"
-"""The machines of the checkout."""
+MACHINES = Path(__file__).parents[1] / "configs" / "machines"
+"""The machines that come with hpcflow."""
 
 
 class Nodes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -7,18 +7,20 @@ from pathlib import Path
 import click
 
 from hpcflow.batch.allocation import read_allocation
-from hpcflow.cli.steps import interface_option, run_option
+from hpcflow.cli.steps import interface_option, run_option, shard_option
 from hpcflow.journal.directory import RunDirectory
 
 
 @click.command()
 @run_option
 @interface_option
-def scheduler(run: Path, interface: str | None) -> None:
-    """Be the scheduler of a farm in a batch job, until the job ends the step.
+@shard_option
+def scheduler(run: Path, *, interface: str | None, shard: int) -> None:
+    """Be a scheduler of a farm in a batch job, until the job ends the step.
 
     Makes the certificates that workers and driver of the job show each other, and writes where it
-    listens to DIR/scheduler.json. `hpcflow submit` writes scripts that call this.
+    listens to DIR/scheduler.json. Those of further shards take the certificates of the first, and
+    write DIR/scheduler-2.json and so on. `hpcflow submit` writes scripts that call this.
 
     \b
     Example:
@@ -29,5 +31,13 @@ def scheduler(run: Path, interface: str | None) -> None:
     directory = RunDirectory(run.absolute())
     directory.create()
     directory.lock.touch(mode=0o600)  # a driver uses a directory that is marked as that of a run
-    job = read_allocation().job
-    run_scheduler(Place(directory=directory, host=address_of(interface), job=job, batch=True))
+    allocation = read_allocation()
+    run_scheduler(
+        Place(
+            directory=directory,
+            host=address_of(interface),
+            job=allocation.job,
+            batch=True,
+            workers=allocation.workers,
+        )
+    )

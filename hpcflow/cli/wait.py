@@ -20,6 +20,14 @@ _END_OF_LOG = 2000
 @run_option
 @click.option("--slots", metavar="N", type=int, required=True, help="Slots asked for.")
 @click.option(
+    "--shards",
+    metavar="K",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Schedulers that the workers join.",
+)
+@click.option(
     "--quorum",
     metavar="SHARE",
     type=click.FloatRange(0, 1, min_open=True),
@@ -30,8 +38,8 @@ _END_OF_LOG = 2000
 @click.option(
     "--limit", metavar="TIME", default="10m", show_default=True, help="Longest wait, such as 10m."
 )
-def wait(run: Path, *, slots: int, quorum: float, limit: str) -> None:
-    """Wait until the workers of a batch job have joined its scheduler.
+def wait(run: Path, *, slots: int, shards: int, quorum: float, limit: str) -> None:
+    """Wait until the workers of a batch job have joined its schedulers.
 
     Fails, with the end of the workers' own log, if none has by the limit.
 
@@ -42,7 +50,8 @@ def wait(run: Path, *, slots: int, quorum: float, limit: str) -> None:
     from hpcflow.farm.allocated import AllocatedProcesses, wait_for_workers  # imports Dask
 
     directory = RunDirectory(run.absolute())
-    processes = AllocatedProcesses(directory, job=read_allocation().job)
+    allocation = read_allocation()
+    processes = AllocatedProcesses(directory, job=allocation.job, workers=allocation.workers)
     try:
         with contextlib.ExitStack() as stack:
             clients = processes.connect()

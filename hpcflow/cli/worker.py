@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from hpcflow.batch.allocation import Allocation, read_allocation
-from hpcflow.cli.steps import interface_option, run_option
-from hpcflow.core.resources import SlotResources, share_cores, share_devices
+from hpcflow.cli.steps import interface_option, run_option, shard_option
+from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
 from hpcflow.errors import RequestError
 from hpcflow.journal.directory import RunDirectory
 
@@ -17,6 +17,7 @@ from hpcflow.journal.directory import RunDirectory
 @click.command()
 @run_option
 @interface_option
+@shard_option
 @click.option(
     "--worker-per",
     type=click.Choice(["node", "slot"]),
@@ -26,6 +27,14 @@ from hpcflow.journal.directory import RunDirectory
 )
 @click.option(
     "--slots-per-device", metavar="N", type=int, default=1, show_default=True, help="Slots a GPU."
+)
+@click.option(
+    "--cpu-slots",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Slots without a device next to those with one, a core each.",
 )
 @click.option(
     "--reserve-cores",
@@ -39,8 +48,10 @@ def worker(
     run: Path,
     *,
     interface: str | None,
+    shard: int,
     worker_per: str,
     slots_per_device: int,
+    cpu_slots: int,
     reserve_cores: int,
 ) -> None:
     """Be a worker of a farm in a batch job, until its scheduler or the job ends.
@@ -56,6 +67,8 @@ def worker(
 
     allocation = read_allocation()
     resources = _resources(allocation, slots_per_device, reserve_cores)
+    if cpu_slots:
+        resources = add_cpu_slots(resources, cpu_slots)
     name = allocation.node_name
     if worker_per == "slot":
         rank = allocation.local_rank or 0
@@ -71,6 +84,8 @@ def worker(
         host=address_of(interface),
         job=allocation.job,
         batch=True,
+        shard=shard,
+        workers=allocation.workers,
     )
     run_worker(
         place,

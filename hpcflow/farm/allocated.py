@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import dask
 from distributed import Client
 from distributed.comm.addressing import get_address_host_port
 
@@ -18,7 +17,7 @@ from hpcflow.farm.cluster import Gone
 from hpcflow.farm.process import SLOTS
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import load_security
-from hpcflow.farm.tuning import DASK_SETTINGS
+from hpcflow.farm.tuning import make_client
 from hpcflow.journal.directory import RunDirectory
 
 START_S = 600.0
@@ -31,7 +30,9 @@ _SILENCE_S = 60.0
 class AllocatedProcesses:
     """Schedulers and workers that the batch script started, and will end."""
 
-    def __init__(self, directory: RunDirectory, *, job: str | None, shards: int = 1) -> None:
+    def __init__(
+        self, directory: RunDirectory, *, job: str | None, shards: int = 1, workers: int = 1
+    ) -> None:
         """Look for the farm of a batch job.
 
         Parameters
@@ -42,10 +43,13 @@ class AllocatedProcesses:
             Id of the batch job: another job's scheduler is not ours.
         shards
             Schedulers that share the workers.
+        workers
+            Workers of each, or an upper bound: time-outs grow with them.
         """
         self._directory = directory
         self._job = job
         self._shards = shards
+        self._workers = workers
         self._clients: list[Client] = []
         self._addresses: list[str] = []
         self._closing = threading.Event()
@@ -59,13 +63,12 @@ class AllocatedProcesses:
         FarmError
             If one does not come up.
         """
-        dask.config.set(DASK_SETTINGS)
         deadline = time.monotonic() + START_S
         with contextlib.ExitStack() as undo:
             for shard in range(1, self._shards + 1):
                 address = self._wait_for_address(shard, deadline=deadline)
                 security = load_security(self._directory.security)
-                client = Client(address, security=security, set_as_default=False)
+                client = make_client(address, security, workers=self._workers)
                 undo.callback(client.close)
                 self._addresses.append(address)
                 self._clients.append(client)

@@ -23,6 +23,7 @@ from hpcflow.errors import FarmError
 from hpcflow.farm.child import MARK
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import create_credentials, load_security, remove_credentials
+from hpcflow.farm.tuning import inherited, make_client
 from hpcflow.journal.directory import RunDirectory
 
 START_S = 120.0
@@ -138,6 +139,7 @@ class LocalProcesses:
             *("--directory", str(self._directory.path.absolute())),
             *("--parent", str(self._read)),
             *("--shard", str(shard)),
+            *("--workers", str(len(self._options))),
             *(() if self._keep_logs else ("--temporary",)),
             *(role, *options),
         ]
@@ -147,7 +149,12 @@ class LocalProcesses:
                 return subprocess.Popen(
                     command,
                     pass_fds=(self._read,),
-                    env={**os.environ, FARM: self._farm, **(_QUIET if lets_through else {})},
+                    env={
+                        **os.environ,
+                        **inherited(len(self._options)),
+                        **(_QUIET if lets_through else {}),
+                        FARM: self._farm,
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=None if lets_through else log,
                     stderr=None if lets_through else log,
@@ -201,11 +208,11 @@ class LocalProcesses:
     def _connect(self, shard: int) -> Client:
         address = self.wait_for_address(shard)
         try:
-            return Client(
+            return make_client(
                 address,
-                security=load_security(self._directory.security),
-                set_as_default=False,
-                timeout=CONNECT_S,
+                load_security(self._directory.security),
+                workers=len(self._options),
+                timeout_s=CONNECT_S,
             )
         except OSError as error:
             raise self._no_scheduler(shard, f"it does not answer ({error})") from None

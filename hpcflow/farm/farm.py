@@ -15,8 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import dask
-
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
@@ -36,7 +34,6 @@ from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, sh
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Lanes, Report
-from hpcflow.farm.tuning import DASK_SETTINGS
 from hpcflow.farm.wire import Setup
 from hpcflow.journal.directory import RunDirectory
 
@@ -112,7 +109,12 @@ class Farm:
         def start(directory: RunDirectory, *, keep_logs: bool) -> Processes:
             if allocation.run is not None:
                 home = RunDirectory(allocation.run)
-                return AllocatedProcesses(home, job=allocation.job, shards=allocation.shards)
+                return AllocatedProcesses(
+                    home,
+                    job=allocation.job,
+                    shards=allocation.shards,
+                    workers=allocation.workers,
+                )
             return LocalProcesses(
                 directory, resources, workers=workers, shards=shards, keep_logs=keep_logs
             )
@@ -177,7 +179,6 @@ class Farm:
             undo.pop_all()
 
     def _start(self, start: Start, undo: contextlib.ExitStack) -> None:
-        dask.config.set(DASK_SETTINGS)
         self._processes = start(self._directory, keep_logs=self._run is not None)
         undo.callback(self._processes.close)
         self._clients = self._processes.connect()

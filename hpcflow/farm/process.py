@@ -48,7 +48,7 @@ from hpcflow.farm.security import (
     remove_credentials,
 )
 from hpcflow.farm.slots import Slots
-from hpcflow.farm.tuning import DASK_SETTINGS
+from hpcflow.farm.tuning import settings
 from hpcflow.journal.directory import RunDirectory
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -83,6 +83,8 @@ class Place:
     """Id of the batch job, where the batch system gives one."""
     shard: int = 1
     """Which of the farm's schedulers this is, or belongs to."""
+    workers: int = 1
+    """Workers that the scheduler will have, or an upper bound: time-outs grow with them."""
     parent: int | None = None
     """The pipe whose end ends the process."""
     temporary: bool = False
@@ -102,13 +104,13 @@ class WorkerRole:
 
 def run_scheduler(place: Place) -> None:
     """Be the scheduler of a farm until it ends."""
-    dask.config.set(DASK_SETTINGS)
+    dask.config.set(settings(place.workers))
     asyncio.run(_schedule(place))
 
 
 def run_worker(place: Place, role: WorkerRole) -> None:
     """Be a worker of a farm until its scheduler ends."""
-    dask.config.set(DASK_SETTINGS)
+    dask.config.set(settings(place.workers))
     asyncio.run(_work(place, role))
 
 
@@ -224,13 +226,24 @@ def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
 @click.option("--parent", type=int, required=True)
 @click.option("--temporary", is_flag=True)
 @click.option("--shard", type=int, default=1)
+@click.option("--workers", type=int, default=1)
 @click.pass_context
 def main(
-    context: click.Context, *, directory: Path, parent: int, temporary: bool, shard: int
+    context: click.Context,
+    *,
+    directory: Path,
+    parent: int,
+    temporary: bool,
+    shard: int,
+    workers: int,
 ) -> None:
     """Run one process of a farm on this machine."""
     context.obj = Place(
-        directory=RunDirectory(directory), parent=parent, temporary=temporary, shard=shard
+        directory=RunDirectory(directory),
+        parent=parent,
+        temporary=temporary,
+        shard=shard,
+        workers=workers,
     )
 
 
