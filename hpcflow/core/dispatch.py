@@ -26,6 +26,7 @@ from hpcflow.core.instruction import (
     SettleFailure,
     Verdict,
 )
+from hpcflow.core.load import Load
 from hpcflow.core.stimulus import (
     Cancel,
     Exhaust,
@@ -64,6 +65,12 @@ class _Stage:
         """Chunks of the stage that a slot may hold now."""
         suspect = bool(self.again) and self.again[0].losses > 0
         return 1 if suspect else self.chunker.depth
+
+    def vies(self, other: _Stage) -> bool:
+        """Whether two stages may want the same slots."""
+        return (
+            None in (self.policy.pool, other.policy.pool) or self.policy.pool == other.policy.pool
+        )
 
     @property
     def ready(self) -> int:
@@ -105,14 +112,19 @@ class Dispatch:
         self._stages: dict[str, _Stage] = {}
         self._flights: dict[str, deque[_Flight]] = {}
         """Chunks on each slot, in the order in which it runs them."""
-        self._load: list[dict[str, None]] = [{}, {}]
-        """Slots that hold 0 and 1 chunks, longest waiting first; closed ones are dropped late."""
+        self._load = Load()
+        """The slots that may have room; those that turn out closed are dropped late."""
         self._numbers = itertools.count(1)
 
     @property
     def slots(self) -> int:
         """Slots that take tasks."""
         return len(self._flights)
+
+    def slots_for(self, stage: str) -> int:
+        """Return how many slots take the tasks of `stage`."""
+        state = self._stages.get(stage)
+        return self.slots if state is None else self._load.count(state.policy.pool)
 
     def in_flight(self, stage: str) -> int:
         """Return the tasks of `stage` that are offered and not settled."""
@@ -128,7 +140,11 @@ class Dispatch:
         state = self._stages.get(stage)
         if state is None or state.exhausted:
             return 0
-        window = max(self.slots, 1) * (state.chunker.depth + LOOKAHEAD) * state.chunker.size
+        window = (
+            max(self._load.count(state.policy.pool), 1)
+            * (state.chunker.depth + LOOKAHEAD)
+            * state.chunker.size
+        )
         room = window - state.ready - state.out
         return room if 4 * room >= window else 0
 
@@ -148,9 +164,9 @@ class Dispatch:
                 done = []
             case Cancel(name):
                 done = self._cancel(name)
-            case Join(slot):
+            case Join(slot, pool):
                 self._flights[slot] = deque()
-                self._load[0][slot] = None
+                self._load.join(slot, pool)
                 done = []
             case Leave():
                 done = self._leave(stimulus)
@@ -174,7 +190,7 @@ class Dispatch:
         stage = self._stages.get(flight.chunk.stage)
         if flight.done == len(flight.chunk.tasks):
             flights.popleft()
-            self._refile(answer.slot)
+            self._load.file(answer.slot, len(flights))
             if stage is not None:
                 stage.chunker.learn(flight.work_s / flight.done, flight.done)
         if stage is None:
@@ -237,8 +253,7 @@ class Dispatch:
         flights = self._flights.pop(leave.slot, None)
         if flights is None:
             return []
-        for load in self._load:
-            load.pop(leave.slot, None)
+        self._load.leave(leave.slot)
         done: list[Instruction] = []
         for position, flight in reversed(list(enumerate(flights))):
             stage = self._stages.get(flight.chunk.stage)
@@ -299,8 +314,8 @@ class Dispatch:
 
     def _feed(self, stage: _Stage) -> Send | None:
         # a stage that needs idle slots gets them only if the others leave some idle
-        depth = min(other.depth for other in self._stages.values() if other.ready)
-        slot = self._least_loaded(depth)
+        depth = min(each.depth for each in self._stages.values() if each.ready and stage.vies(each))
+        slot = self._least_loaded(stage.policy.pool, depth)
         if slot is None:
             return None
         flights = self._flights[slot]
@@ -309,7 +324,7 @@ class Dispatch:
         chunk = self._cut(stage)
         stage.out += len(chunk.tasks)
         flights.append(_Flight(chunk))
-        self._refile(slot)
+        self._load.file(slot, len(flights))
         return Send(slot, chunk)
 
     def _worth_waiting(self, stage: _Stage) -> bool:
@@ -317,21 +332,20 @@ class Dispatch:
         short = len(stage.waiting) < stage.chunker.size
         return short and stage.out > 0 and not stage.exhausted and not stage.again
 
-    def _least_loaded(self, depth: int) -> str | None:
-        for load in self._load[:depth]:
-            while load:
-                slot = next(iter(load))
-                flights = self._flights[slot]
-                if not flights or not self._closes(flights[-1]):
-                    return slot
-                del load[slot]  # filed again once a chunk is back
+    def _least_loaded(self, pool: str | None, depth: int) -> str | None:
+        for slot in self._load.least(pool, below=depth):
+            flights = self._flights[slot]
+            if not flights or not self._closes(flights[-1]):
+                return slot
+            self._load.drop(slot)  # filed again once a chunk is back
         return None
 
     def _cut(self, stage: _Stage) -> Chunk:
         if stage.again:
             task = stage.again.popleft()
             return Chunk(next(self._numbers), stage.name, task.attempt, [task])
-        count = stage.chunker.cut(len(stage.waiting), self.slots, exhausted=stage.exhausted)
+        slots = self._load.count(stage.policy.pool)
+        count = stage.chunker.cut(len(stage.waiting), slots, exhausted=stage.exhausted)
         tasks: list[Task] = []
         size = 0
         while len(tasks) < count and size < MOST_BYTES:
@@ -339,14 +353,6 @@ class Dispatch:
             size += len(task.payload)
             tasks.append(task)
         return Chunk(next(self._numbers), stage.name, 1, tasks)
-
-    def _refile(self, slot: str) -> None:
-        """File a slot under the number of chunks that it holds, if there is room for another."""
-        for load in self._load:
-            load.pop(slot, None)
-        held = len(self._flights[slot])
-        if held < len(self._load):
-            self._load[held][slot] = None
 
     def _closes(self, flight: _Flight) -> bool:
         """Whether nothing may wait behind a chunk: a suspect, tasks that take long, or given up.

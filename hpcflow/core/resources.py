@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcflow.errors import RequestError
 
@@ -106,3 +106,33 @@ def share_devices(
         SlotResources(cores=share.cores, device=name, variable=variable, sharing=slots_per_device)
         for share, name in zip(shares, names, strict=True)
     ]
+
+
+def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResources]:
+    """Return a node's GPU slots, and `count` CPU slots next to them with a core each.
+
+    The GPU slots cede these cores, those with most first, and keep one each at least. With more
+    slots than cores every slot may use every core and counts on one.
+
+    Parameters
+    ----------
+    slots
+        The GPU slots.
+    count
+        CPU slots to add.
+
+    Examples
+    --------
+    >>> slots = share_devices([0, 1, 2, 3, 4], ["0", "1"], variable="V", slots_per_device=1)
+    >>> [(slot.device, slot.cores) for slot in add_cpu_slots(slots, 2)]
+    [('0', (0,)), ('1', (2, 3)), ('cpu', (1,)), ('cpu', (4,))]
+    """
+    cores = sorted({core for slot in slots for core in slot.cores})
+    if len(slots) + count > len(cores):
+        shared = [replace(slot, cores=tuple(cores)) for slot in slots]
+        return shared + [SlotResources(cores=tuple(cores))] * count
+    left, ceded = [list(slot.cores) for slot in slots], []
+    for _ in range(count):
+        ceded.append(max(left, key=len).pop())
+    kept = [replace(slot, cores=tuple(own)) for slot, own in zip(slots, left, strict=True)]
+    return kept + [SlotResources(cores=(core,)) for core in sorted(ceded)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpcflow.core.resources import CPU
 from hpcflow.core.task import Cause, ErrorText
 
 
@@ -30,12 +31,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """How a stage treats attempts that do not succeed."""
+    """Where the tasks of a stage may run, and what follows attempts that do not succeed."""
 
     retries: int = 0
     """Further attempts after a failed one."""
     losses: int = 3
     """Further attempts after lost ones: the task is `Lost` once its slots vanished once more."""
+    pool: str | None = None
+    """Pool of the slots that take its tasks; any slot does if None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,7 @@ class Join:
     """A slot takes tasks from now on."""
 
     slot: str
+    pool: str = CPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

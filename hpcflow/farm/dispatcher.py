@@ -29,7 +29,7 @@ from hpcflow.core.instruction import (
     SettleFailure,
     Verdict,
 )
-from hpcflow.core.resources import CPU
+from hpcflow.core.resources import CPU, pool_of
 from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Task
 from hpcflow.errors import FarmError, HpcflowError, JournalError
 from hpcflow.farm.mail import (
@@ -60,8 +60,9 @@ from hpcflow.journal.outcome import FinalEvent
 from hpcflow.journal.writer import JournalWriter
 
 JOIN_LIMIT_S = 300.0
-"""A farm whose first slot takes longer than this is broken [s]."""
+"""A farm that has been without a slot for a stage for longer than this is broken [s]."""
 _SYNC_S = 1.0
+_LOOK_S = 5.0
 
 
 @dataclass(slots=True)
@@ -94,7 +95,14 @@ class _Group:
 class Dispatcher:
     """Runs the farm's loop from `start` to `close`."""
 
-    def __init__(self, *, clock: Clock, journal: JournalWriter | None, slots: int) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        journal: JournalWriter | None,
+        slots: int,
+        join_limit_s: float | None = JOIN_LIMIT_S,
+    ) -> None:
         """Make a dispatcher that is not running yet.
 
         Parameters
@@ -105,10 +113,15 @@ class Dispatcher:
             Where events go; None keeps no run.
         slots
             Slots asked for: when all of them have given up, the farm is broken.
+        join_limit_s
+            Longest time without any slot for an open stage [s]; None waits for ever.
         """
         self._clock = clock
         self._journal = journal
         self._wanted_slots = slots
+        self._join_limit_s = join_limit_s
+        self._slotless_since: dict[str, float] = {}
+        """Open stages that no slot takes tasks of."""
         self._dispatch = Dispatch()
         self._stages: dict[str, _Open] = {}
         self._places: dict[str, SlotJoined] = {}
@@ -214,16 +227,25 @@ class Dispatcher:
         self._transport = make_transport(self.post)
         if self._journal is not None:
             self.loop.call_later(_SYNC_S, self._sync, self._journal)
-        self.loop.call_later(JOIN_LIMIT_S, self._expect_slots)
+        if self._join_limit_s is not None:
+            self.loop.call_later(_LOOK_S, self._expect_slots, self._join_limit_s)
 
-    def _expect_slots(self) -> None:
-        if not self._places and self._error is None:
-            self._break(
-                FarmError(
-                    f"cannot start: no slot has joined within {JOIN_LIMIT_S:g} s. Look into the"
-                    " logs of the run directory."
+    def _expect_slots(self, limit_s: float) -> None:
+        """Break, rather than wait for ever, where a stage has no slot."""
+        slotless = [name for name in self._stages if not self._dispatch.slots_for(name)]
+        now = self.loop.time()
+        self._slotless_since = {name: self._slotless_since.get(name, now) for name in slotless}
+        for name, since in self._slotless_since.items():
+            if now - since > limit_s and self._error is None:
+                why = next(iter(self._refusals.values()), "no worker has reported a problem")
+                self._break(
+                    FarmError(
+                        f"cannot run stage {name!r}: no slot has been there for it for"
+                        f" {limit_s:g} s ({why}). Look into the logs of the run directory."
+                    )
                 )
-            )
+        if self._error is None:
+            self.loop.call_later(min(_LOOK_S, limit_s), self._expect_slots, limit_s)
 
     def _sync(self, journal: JournalWriter) -> None:
         def done(sync: asyncio.Future[None]) -> None:
@@ -366,7 +388,7 @@ class Dispatcher:
         place = self._places[info.name] = record_join(info, at=self._clock.now())
         self._refusals.pop(info.name, None)
         group.events.append(place)
-        self._do(self._dispatch.handle(Join(info.name)), group)
+        self._do(self._dispatch.handle(Join(info.name, pool_of(info.device))), group)
         self._notify()
 
     # -- stages

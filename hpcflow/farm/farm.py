@@ -60,14 +60,15 @@ class Farm:
         workers: int = 1,
         shards: int = 1,
         devices: Sequence[str] = (),
+        cpu_slots: int = 0,
         ensemble: Mapping[str, Any] | None = None,
         reuse_changed: bool = False,
     ) -> None:
         """Start a scheduler and workers on this machine; slots come up while the caller goes on.
 
         In a batch job that `hpcflow submit` wrote, the farm is the job's: its schedulers and
-        workers are there already, `slots`, `workers`, `shards` and `devices` are what the
-        allocation has, and the run is the job's unless another is named.
+        workers are there already, the slots and their devices are what the allocation has, and the
+        run is the job's unless another is named.
 
         Parameters
         ----------
@@ -86,7 +87,9 @@ class Farm:
             Dask schedulers that share the workers; more than one pays with thousands of workers.
         devices
             GPUs to place the slots on, evenly, as the device's runtime names them: `("0", "1")`.
-            A slot on each if `slots` is None; none has a GPU of its own if empty.
+            A slot on each if `slots` is None; no slot has a GPU of its own if empty.
+        cpu_slots
+            Further slots without a GPU, next to those on `devices`.
         ensemble
             Description of what the run computes, kept in its `run.toml`. An existing run with
             another description is refused.
@@ -103,7 +106,9 @@ class Farm:
             If the scheduler cannot be started.
         """
         allocation = read_allocation()
-        resources = share_machine(slots, workers=workers, shards=shards, devices=devices)
+        resources = share_machine(
+            slots, workers=workers, shards=shards, devices=devices, cpu_slots=cpu_slots
+        )
         found = Counter(pool_of(each.device) for each in resources)
 
         def start(directory: RunDirectory, *, keep_logs: bool) -> Processes:
@@ -221,6 +226,7 @@ class Farm:
         key: Key | None = None,
         retries: int = 0,
         time_limit_s: float | None = None,
+        pool: str | None = None,
     ) -> Outcomes:
         """Apply a function to every task; return an iterator of outcomes, as they are completed.
 
@@ -242,6 +248,9 @@ class Farm:
             Further attempts for a task whose attempt failed.
         time_limit_s
             Longest duration of an attempt [s]; it is killed then.
+        pool
+            `gpu` or `cpu`: the slots with a device of their own, or those without. Any slot takes
+            the tasks if None.
 
         Raises
         ------
@@ -255,7 +264,12 @@ class Farm:
             "map",
             function,
             StageOptions(
-                stage=stage, key=key, retries=retries, time_limit_s=time_limit_s, total=total
+                stage=stage,
+                key=key,
+                retries=retries,
+                time_limit_s=time_limit_s,
+                pool=pool,
+                total=total,
             ),
         )
         if isinstance(tasks, list | tuple):
@@ -273,13 +287,14 @@ class Farm:
         key: Key | None = None,
         retries: int = 0,
         time_limit_s: float | None = None,
+        pool: str | None = None,
         total: int | None = None,
     ) -> Stream:
         """Return a stream: tasks are submitted one by one, the next depending on outcomes.
 
         Parameters
         ----------
-        function, stage, key, retries, time_limit_s
+        function, stage, key, retries, time_limit_s, pool
             As in `map`.
         total
             How many tasks there will be, where that is known: for progress displays alone.
@@ -293,7 +308,12 @@ class Farm:
             "stream",
             function,
             StageOptions(
-                stage=stage, key=key, retries=retries, time_limit_s=time_limit_s, total=total
+                stage=stage,
+                key=key,
+                retries=retries,
+                time_limit_s=time_limit_s,
+                pool=pool,
+                total=total,
             ),
         )
         stream = Stream(request, naming=self._naming(request), port=self._port(request))
@@ -319,14 +339,14 @@ class Farm:
         self, kind: str, function: Callable[[Any], Any], options: StageOptions
     ) -> StageRequest:
         self._check_open()
-        options.check()
+        options.check(self._slots)
         blob = pickle_function(function)
         return StageRequest(
             name=self._name_stage(function, options.stage),
             kind=kind,
             function=function,
             key=options.key,
-            policy=Policy(retries=options.retries),
+            policy=Policy(retries=options.retries, pool=options.pool),
             call=Call(number=next(self._functions), blob=blob, limit_s=options.time_limit_s),
             total=options.total,
         )

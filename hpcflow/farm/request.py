@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from hpcflow.batch.allocation import read_allocation
-from hpcflow.core.resources import SlotResources, share_cores, share_devices
+from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
 from hpcflow.core.stimulus import Policy
 from hpcflow.errors import RequestError
 from hpcflow.farm.transport import Call
@@ -27,10 +27,11 @@ class StageOptions:
     key: Key | None
     retries: int
     time_limit_s: float | None
+    pool: str | None
     total: int | None
 
-    def check(self) -> None:
-        """Refuse values out of range.
+    def check(self, pools: Collection[str]) -> None:
+        """Refuse values out of range, and a pool that the farm does not have.
 
         Raises
         ------
@@ -47,6 +48,11 @@ class StageOptions:
             raise RequestError(
                 f"cannot limit tasks to {limit_s!r} s: a time limit is a number, more than 0 s."
                 " Raise `time_limit_s`, or leave it out."
+            )
+        if self.pool is not None and self.pool not in pools:
+            raise RequestError(
+                f"cannot run tasks in pool {self.pool!r}: the farm has {' and '.join(pools)} slots."
+                f" Name {' or '.join(map(repr, pools))}, or leave `pool` out."
             )
 
 
@@ -66,7 +72,7 @@ class StageRequest:
 
 
 def share_machine(
-    slots: int | None, *, workers: int, shards: int, devices: Sequence[str]
+    slots: int | None, *, workers: int, shards: int, devices: Sequence[str], cpu_slots: int
 ) -> list[SlotResources]:
     """Return the slots of a farm on this machine, which share the cores we may use.
 
@@ -92,6 +98,11 @@ def share_machine(
             f"cannot share {workers} workers among {shards!r} schedulers: each has at least 1"
             f" worker. Ask for 1 to {workers} shards."
         )
+    if not _is_whole(cpu_slots) or cpu_slots < 0 or (cpu_slots and not devices):
+        raise RequestError(
+            f"cannot place {cpu_slots!r} CPU slots next to slots on devices {devices!r}: they are 0"
+            " or more, and only where there are devices. Ask for `slots` alone, or name `devices`."
+        )
     if not devices:
         return share_cores(cores, operator.index(count))
     if isinstance(devices, str) or count % len(set(devices)) or len(set(devices)) < len(devices):
@@ -99,12 +110,13 @@ def share_machine(
             f"cannot place {count} slots on devices {devices!r}: they are different names, each for"
             ' as many slots as any other. Correct `devices`, such as ("0", "1"), or `slots`.'
         )
-    return share_devices(
+    on_devices = share_devices(
         cores,
         devices,
         variable=read_allocation().device_variable or "CUDA_VISIBLE_DEVICES",
         slots_per_device=count // len(devices),
     )
+    return add_cpu_slots(on_devices, operator.index(cpu_slots))
 
 
 def check_seed(seed: int | None) -> None:

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 from hpcflow.core.chunking import Chunker
 from hpcflow.core.dispatch import LOOKAHEAD, MOST_BYTES, Dispatch
 from hpcflow.core.instruction import Chunk, Send, Verdict
+from hpcflow.core.resources import CPU, GPU
 from hpcflow.core.stimulus import (
     Cancel,
     Exhaust,
@@ -34,7 +35,8 @@ from hpcflow.core.stimulus import (
 from hpcflow.core.task import Cause
 from tests.core.bench import failure, finished, killed, returned, settled, tasks, verdicts
 
-SLOTS = "abcd"
+SLOTS = {"a": CPU, "b": CPU, "c": GPU, "d": GPU}
+"""The pool of each slot."""
 MOST_STAGES = 3
 LARGE = b"\0" * (MOST_BYTES // 2 + 1)
 CAUSES = [cause for cause in Cause if cause is not Cause.SLOT_LOST]
@@ -70,6 +72,9 @@ class Stage:
     final: set[str] = field(default_factory=set)
     exhausted: bool = False
 
+    def takes(self, slot: str) -> bool:
+        return self.policy.pool in (None, SLOTS[slot])
+
     def attempt(self, key: str) -> int:
         return 1 + self.failures[key] + self.losses[key]
 
@@ -104,14 +109,19 @@ class Dispatching(RuleBasedStateMachine):
 
     @initialize(count=st.integers(1, len(SLOTS)))
     def slots_join(self, count: int) -> None:
-        for slot in SLOTS[:count]:
+        for slot in list(SLOTS)[:count]:
             self._join(slot)
 
     @precondition(lambda self: len(self.stages) < MOST_STAGES)
-    @rule(retries=st.integers(0, 2), losses=st.integers(0, 2), count=st.integers(0, 60))
-    def stage_opens(self, retries: int, losses: int, count: int) -> None:
+    @rule(
+        retries=st.integers(0, 2),
+        losses=st.integers(0, 2),
+        pool=st.sampled_from([None, None, CPU, GPU]),
+        count=st.integers(0, 60),
+    )
+    def stage_opens(self, retries: int, losses: int, pool: str | None, count: int) -> None:
         self.opened += 1
-        name, policy = f"s{self.opened}", Policy(retries=retries, losses=losses)
+        name, policy = f"s{self.opened}", Policy(retries=retries, losses=losses, pool=pool)
         self.stages[name] = Stage(policy)
         self._do(Open(name, policy))
         self._offer(name, count)
@@ -229,7 +239,7 @@ class Dispatching(RuleBasedStateMachine):
 
     def _join(self, slot: str) -> None:
         self.slots[slot] = []
-        self._do(Join(slot))
+        self._do(Join(slot, SLOTS[slot]))
 
     def _answer(self, answer: Return) -> None:
         flight = self.slots[answer.slot][0]
@@ -288,6 +298,7 @@ class Dispatching(RuleBasedStateMachine):
         assert chunk.number > self.chunks
         self.chunks = chunk.number
         held, stage = self.slots[slot], self.stages[chunk.stage]
+        assert stage.takes(slot)
         first = chunk.tasks[0]
         if held:
             assert len(held) == 1
@@ -330,22 +341,25 @@ class Dispatching(RuleBasedStateMachine):
 
     @invariant()
     def no_slot_is_empty_while_a_task_waits(self) -> None:
-        if any(stage.waiting for stage in self.stages.values()):
-            assert all(self.slots.values())
+        for stage in self.stages.values():
+            if stage.waiting:
+                assert all(held for slot, held in self.slots.items() if stage.takes(slot))
 
     @invariant()
     def the_window_is_bounded(self) -> None:
         assert self.dispatch.slots == len(self.slots)
         for name, stage in self.stages.items():
-            chunks = max(len(self.slots), 1) * (stage.chunker.depth + LOOKAHEAD)
+            taking = sum(stage.takes(slot) for slot in self.slots)
+            chunks = max(taking, 1) * (stage.chunker.depth + LOOKAHEAD)
             assert 0 <= self.dispatch.wanted(name) <= chunks * stage.chunker.size
 
     def teardown(self) -> None:
         """Whatever has happened, every stage can be brought to its end."""
         for name in list(self.stages):
             self._exhaust(name)
-        if not self.slots:
-            self._join("a")
+        for slot in ("a", "c"):
+            if slot not in self.slots:
+                self._join(slot)
         while busy := self._busy():
             flight = self.slots[busy[0]][0]
             self._answer(returned(busy[0], flight.chunk.number, len(flight.left)))
