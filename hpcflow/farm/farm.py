@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import shutil
-import sys
 import tempfile
 import weakref
 from collections import Counter
@@ -29,6 +28,7 @@ from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
 from hpcflow.farm.mail import Preload, Statistics
 from hpcflow.farm.members import Members
+from hpcflow.farm.modules import driver_path
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
 from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, share_machine
 from hpcflow.farm.run import Run, open_run
@@ -205,7 +205,7 @@ class Farm:
     def _lanes(self, report: Callable[[Report], None]) -> Lanes:
         root = self._directory.path.absolute()
         setup = Setup(
-            sys_path=[str(Path(entry).absolute()) for entry in sys.path],
+            sys_path=driver_path(),
             directory=str(Path.cwd()),
             run_seed=self.seed,
             run_directory=str(root) if self._run else None,

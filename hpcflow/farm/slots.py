@@ -21,6 +21,7 @@ from distributed.core import Status
 from hpcflow.core.resources import SlotResources
 from hpcflow.farm.child import Child
 from hpcflow.farm.lane import Lane, Message
+from hpcflow.farm.modules import find_modules
 from hpcflow.farm.wire import Down, Setup, SlotInfo, Up
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ class Slots(WorkerPlugin):
 
     async def lane(self, comm: Comm, setup: bytes) -> Status:
         """Serve one client until its lane ends."""
+        facts = msgspec.msgpack.decode(setup, type=Setup)
+        find_modules(facts.sys_path)
         session = _Session(
             Lane(comm, patience_s=CLIENT_PATIENCE_S),
-            msgspec.msgpack.decode(setup, type=Setup),
+            facts,
             name=str(self._worker.name),
             node=self._node,
             resources=self._resources,

@@ -13,6 +13,9 @@ from typing import Any
 import dask
 import msgspec
 from distributed import Client, Security
+from distributed.client import ensure_default_client
+
+from hpcflow.farm.modules import driver_path, find_modules
 
 SETTINGS = Path(__file__).parents[1] / "configs" / "dask"
 """Where the settings are."""
@@ -91,6 +94,7 @@ def make_client(
     """Return a client of a farm's scheduler.
 
     Dask reads its settings while it is made; afterwards the driver's configuration is as before.
+    Where the driver has no default client, it is the one: Dask's `as_completed` asks for that.
 
     Parameters
     ----------
@@ -110,7 +114,17 @@ def make_client(
     """
     with dask.config.set(settings(workers)):
         options = {} if timeout_s is None else {"timeout": timeout_s}
-        return Client(address, security=security, set_as_default=False, **options)
+        client = Client(address, security=security, set_as_default=False, **options)
+    try:
+        Client.current()
+    except ValueError:
+        ensure_default_client(client)
+    try:
+        client.run_on_scheduler(find_modules, driver_path())  # plain Dask tasks are opened there
+    except OSError:
+        client.close()
+        raise
+    return client
 
 
 def _users(keys: Iterable[str]) -> dict[str, Any]:
