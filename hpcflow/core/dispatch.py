@@ -108,7 +108,15 @@ class _Flight:
 class Dispatch:
     """Tasks, slots, and who has what."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, expected: int = 1) -> None:
+        """Begin without stages and slots.
+
+        Parameters
+        ----------
+        expected
+            Slots to read ahead for while fewer are up.
+        """
+        self._expected = expected
         self._stages: dict[str, _Stage] = {}
         self._flights: dict[str, deque[_Flight]] = {}
         """Chunks on each slot, in the order in which it runs them."""
@@ -126,6 +134,15 @@ class Dispatch:
         state = self._stages.get(stage)
         return self.slots if state is None else self._load.count(state.policy.pool)
 
+    @property
+    def demand(self) -> int:
+        """Slots that would have a chunk to run, as far ahead as tasks have been read."""
+        return sum(-(-(s.ready + s.out) // s.chunker.size) for s in self._stages.values())
+
+    def is_idle(self, slot: str) -> bool:
+        """Return whether a slot that takes tasks has none."""
+        return not self._flights[slot]
+
     def in_flight(self, stage: str) -> int:
         """Return the tasks of `stage` that are offered and not settled."""
         state = self._stages.get(stage)
@@ -141,7 +158,7 @@ class Dispatch:
         if state is None or state.exhausted:
             return 0
         window = (
-            max(self._load.count(state.policy.pool), 1)
+            max(self._load.count(state.policy.pool), self._expected)
             * (state.chunker.depth + LOOKAHEAD)
             * state.chunker.size
         )

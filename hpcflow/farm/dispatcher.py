@@ -43,6 +43,7 @@ from hpcflow.farm.mail import (
     Request,
     Statistics,
     Worker,
+    Workload,
 )
 from hpcflow.farm.recording import (
     record_cancel,
@@ -63,6 +64,8 @@ JOIN_LIMIT_S = 300.0
 """A farm that has been without a slot for a stage for longer than this is broken [s]."""
 _SYNC_S = 1.0
 _LOOK_S = 5.0
+_ANSWER_S = 10.0
+"""A loop that does not answer within this time has ended [s]."""
 
 
 @dataclass(slots=True)
@@ -101,6 +104,7 @@ class Dispatcher:
         clock: Clock,
         journal: JournalWriter | None,
         slots: int,
+        expected: int = 1,
         join_limit_s: float | None = JOIN_LIMIT_S,
     ) -> None:
         """Make a dispatcher that is not running yet.
@@ -113,6 +117,8 @@ class Dispatcher:
             Where events go; None keeps no run.
         slots
             Slots asked for: when all of them have given up, the farm is broken.
+        expected
+            Slots to read ahead for while fewer are up.
         join_limit_s
             Longest time without any slot for an open stage [s]; None waits for ever.
         """
@@ -122,12 +128,14 @@ class Dispatcher:
         self._join_limit_s = join_limit_s
         self._slotless_since: dict[str, float] = {}
         """Open stages that no slot takes tasks of."""
-        self._dispatch = Dispatch()
+        self._dispatch = Dispatch(expected=expected)
         self._stages: dict[str, _Open] = {}
         self._places: dict[str, SlotJoined] = {}
         self._refusals: dict[str, str] = {}
         self._taken: dict[str, SlotInfo] = {}
         """Slots that are up."""
+        self._awaited = 0
+        """Slots that the driver waits for."""
         self._counts = _Counts()
         self._mail: deque[Request | Report] = deque()
         self._waking = False
@@ -155,8 +163,14 @@ class Dispatcher:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: too late
                 self.loop.call_soon_threadsafe(self._empty)
 
-    def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Run a function on the loop and return what it returns."""
+    def call(self, function: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Any:
+        """Run a function on the loop and return what it returns.
+
+        Raises
+        ------
+        TimeoutError
+            If that takes longer than `timeout_s`: the loop may have ended.
+        """
         done: Future[Any] = Future()
 
         def run() -> None:
@@ -166,7 +180,7 @@ class Dispatcher:
                 done.set_exception(error)
 
         self.loop.call_soon_threadsafe(run)
-        return done.result()
+        return done.result(timeout_s)
 
     def statistics(self) -> Statistics:
         """Return what the farm is doing now."""
@@ -181,6 +195,20 @@ class Dispatcher:
             in_flight=counts.offered - counts.succeeded - counts.failed - counts.lost,
         )
 
+    def workload(self) -> Workload | None:
+        """Return what there is to do and who does nothing; None once the farm is closing."""
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            answer: Workload = self.call(self._workload, timeout_s=_ANSWER_S)
+            return answer
+        return None
+
+    def release(self, worker: str) -> bool:
+        """Let go of a worker's slots, and return True, unless one of them has a task."""
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            answer: bool = self.call(self._release, worker, timeout_s=_ANSWER_S)
+            return answer
+        return False
+
     def wait_for_slots(self, count: int, *, timeout_s: float) -> None:
         """Wait until `count` slots take tasks.
 
@@ -189,10 +217,12 @@ class Dispatcher:
         FarmError
             If they do not come up in time, or the farm breaks.
         """
+        self._awaited = count
         with self._changed:
             enough = self._changed.wait_for(
                 lambda: self._dispatch.slots >= count or self._error is not None, timeout_s
             )
+        self._awaited = 0
         if self._error is not None:
             raise self._error
         if not enough:
@@ -321,6 +351,22 @@ class Dispatcher:
                 self._hear(mail, group)
             case _:
                 self._obey(mail, group)
+
+    def _workload(self) -> Workload:
+        idle: dict[str, bool] = {}
+        for slot, info in self._taken.items():
+            idle[info.worker] = idle.get(info.worker, True) and self._dispatch.is_idle(slot)
+        return Workload(demand=max(self._dispatch.demand, self._awaited), workers=idle)
+
+    def _release(self, worker: str) -> bool:
+        self._empty()
+        slots = [slot for slot, info in self._taken.items() if info.worker == worker]
+        if not all(self._dispatch.is_idle(slot) for slot in slots):
+            return False
+        now, why = self._clock.now(), f"worker {worker} is not needed"
+        self._mail.extend(Leave(slot=slot, reason=why, at=now, on_request=True) for slot in slots)
+        self._empty()
+        return True
 
     def _on_device(self, info: SlotInfo) -> list[str]:
         """Return the slots that are up on a slot's device; any number may share the cores."""

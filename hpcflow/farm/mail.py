@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hpcflow.errors import HpcflowError
@@ -94,3 +94,13 @@ class Statistics:
     """Attempts that failed or were lost and led to another one."""
     in_flight: int
     """Tasks offered and not settled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What an elastic farm is to be fitted to."""
+
+    demand: int
+    """Slots that would have something to do."""
+    workers: Mapping[str, bool]
+    """Workers of which a slot takes tasks, by name, and whether each is idle."""

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from hpcflow.core.chunking import ALONE_S
-from hpcflow.core.dispatch import LOOKAHEAD, MOST_BYTES
+from hpcflow.core.dispatch import LOOKAHEAD, MOST_BYTES, Dispatch
 from hpcflow.core.instruction import Settle, SettleFailure, Verdict
-from hpcflow.core.stimulus import Cancel, Exhaust, Leave, Offer
+from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Policy
 from hpcflow.core.task import Cause
 from tests.core.bench import Bench, failure, finished, killed, returned, settled, tasks, verdicts
 
@@ -540,6 +540,40 @@ def test_the_source_is_not_woken_before_a_quarter_of_the_window_is_free() -> Non
         bench.back(f"slot{n}", each_s=LONG_S)
         wanted.append(bench.dispatch.wanted("s"))
     assert wanted == [0, 0, 0, 4, 5]
+
+
+def test_without_slots_as_many_tasks_are_read_as_the_expected_ones_would_take() -> None:
+    dispatch = Dispatch(expected=6)
+    dispatch.handle(Open("s", Policy()))
+    assert dispatch.wanted("s") == 6 * (1 + LOOKAHEAD)
+    dispatch.handle(Join("a"))
+    assert dispatch.wanted("s") == 6 * (1 + LOOKAHEAD)
+
+
+def test_the_demand_is_how_many_slots_would_have_a_chunk() -> None:
+    bench = Bench("a")
+    bench.stage()
+    assert bench.dispatch.demand == 0
+    bench.offer_many(5)
+    assert bench.dispatch.demand == 5
+    bench.back("a", each_s=LONG_S)
+    assert bench.dispatch.demand == 4
+
+
+def test_short_tasks_demand_fewer_slots() -> None:
+    bench = Bench("a")
+    bench.stage()
+    bench.learn(0.001)
+    assert bench.dispatch.demand == 0
+    bench.offer_many(9)
+    assert bench.dispatch.demand == 3
+
+
+def test_a_slot_is_idle_until_it_has_a_chunk() -> None:
+    bench = Bench("a", "b")
+    bench.stage()
+    bench.offer("only")
+    assert [bench.dispatch.is_idle(slot) for slot in "ab"] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["exhausted", "cancelled", "unheard-of"])
