@@ -17,6 +17,7 @@
 module load cuda
 export PATH=/gpfs/alpine/abc123/hpcflow/.venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/static
+export HPCFLOW_SLOTS=gpu:6000
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 43200))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail
@@ -26,11 +27,12 @@ cd -- /gpfs/alpine/abc123/hpcflow || exit
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
 
 # The scheduler, on the first node.
-rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+steps=()
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 20 --gpu_per_rs 0 --bind rs \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps=("$!")
+steps+=("$!")
 end_steps() {
     kill "${steps[@]}" 2> /dev/null
     for _ in {1..100}; do # 20 s to end in order

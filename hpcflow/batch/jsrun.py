@@ -30,7 +30,7 @@ class Jsrun:
                 *("--rs_per_host", str(step.processes)),
                 *("--tasks_per_rs", "1"),
                 *("--cpu_per_rs", str(step.cores)),
-                *("--gpu_per_rs", str(step.gpus)),
+                *("--gpu_per_rs", str(step.gpus // step.processes)),
                 *("--bind", "rs"),
             )
         )
@@ -66,8 +66,8 @@ def _lines(step: Step, file: str) -> Iterator[str]:
     yield f"    for host in {{{first}..{last}}}; do"
     for process in range(step.processes):
         core = step.first_core + process * step.cores
-        gpu = step.first_gpu + process * step.gpus
-        gpus = f"; gpu: {{{_range(gpu, step.gpus)}}}" if step.gpus else ""
+        each = step.gpus // step.processes
+        gpus = f"; gpu: {{{_range(process * each, each)}}}" if each else ""
         rank = f"$(((host - {first}) * {step.processes} + {process}))"
         cpus = _range(core, step.cores)
         yield f'        echo "rank: {rank}: {{ host: $host; cpu: {{{cpus}}}{gpus} }}"'

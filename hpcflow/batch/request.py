@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hpcflow.batch.layout import layout_of
 from hpcflow.batch.machine import Machine, Queue
 from hpcflow.batch.text import check_directive_path, check_line, check_word
 from hpcflow.batch.walltime import show_walltime
@@ -41,8 +42,12 @@ class Request:
     """One worker process for all slots of a node, or one for each slot."""
     slots_per_device: int = 1
     """Slots that share one GPU."""
+    cpu_slots: int = 0
+    """Slots without a GPU on each node, next to those with one."""
+    shards: int = 1
+    """Schedulers, each with its share of the nodes."""
     scheduler_cores: int | None = None
-    """Cores of the first node for the scheduler; as the machine says if None."""
+    """Cores of the first node for the schedulers, in all; as the machine says if None."""
     driver_cores: int | None = None
     """Cores of the first node for the driver; as the machine says if None."""
 
@@ -50,6 +55,11 @@ class Request:
     def queue(self) -> Queue:
         """The queue that is asked."""
         return self.machine.queue_named(self.queue_name)
+
+    @property
+    def log(self) -> Path:
+        """The batch job's own log, without its id and ending."""
+        return self.run / "logs" / "batch"
 
     @property
     def charged(self) -> str | None:
@@ -115,101 +125,3 @@ class Request:
                 f" to {limit.nodes} nodes. Shorten --walltime; what is left runs when you submit"
                 " the same run again."
             )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Who gets what of an allocation."""
-
-    nodes: int
-    scheduler_cores: int
-    """Cores of the first node that the scheduler has."""
-    driver_cores: int
-    """Cores of the first node that the driver has."""
-    slots_per_node: int
-    first_slots: int
-    """Slots of the first node: as many as of the others, or fewer, or none."""
-    first_cores: int
-    """Cores of the first node that are left for slots."""
-    node_cores: int
-    """Usable cores of each node."""
-    node_gpus: int
-
-    slots: int = field(init=False)
-    """Slots in all."""
-
-    def __post_init__(self) -> None:
-        slots = self.first_slots + (self.nodes - 1) * self.slots_per_node
-        object.__setattr__(self, "slots", slots)
-
-    @property
-    def head_cores(self) -> int:
-        """Cores of the first node that serve no slot."""
-        return self.scheduler_cores + self.driver_cores
-
-
-def layout_of(request: Request) -> Layout:
-    """Return how the allocation of a request is shared out.
-
-    A node serves as many slots as it has GPUs (times `slots_per_device`) or, without GPUs, as it
-    has cores. Scheduler and driver take theirs from the first node; where they take all of it,
-    that node serves no slots.
-
-    Raises
-    ------
-    RequestError
-        If a slot would have no core, or none is left.
-    """
-    machine, cores = request.machine, request.machine.nodes.usable_cores
-    scheduler, driver = _head_cores(request)
-    left = cores - scheduler - driver
-    if min(scheduler, driver, left) < 0:
-        raise RequestError(
-            f"cannot give {scheduler} cores to the scheduler and {driver} to the driver: a node of"
-            f" {machine.name} has {cores}. Give them fewer."
-        )
-    slots = _slots_of_node(request)
-    first = slots if machine.nodes.gpus else left
-    if slots > cores or (machine.nodes.gpus and 0 < left < slots):
-        raise RequestError(
-            f"cannot place {slots} slots on a node of {machine.name} with {min(cores, left)} cores:"
-            f" each needs one ({scheduler} are the scheduler's and {driver} the driver's). Lower"
-            " --slots-per-device, --scheduler-cores or --driver-cores."
-        )
-    layout = Layout(
-        nodes=request.nodes,
-        scheduler_cores=scheduler,
-        driver_cores=driver,
-        slots_per_node=slots,
-        first_slots=first if left else 0,
-        first_cores=left,
-        node_cores=cores,
-        node_gpus=machine.nodes.gpus,
-    )
-    if not layout.slots:
-        raise RequestError(
-            f"cannot serve any slot on {request.nodes} node of {machine.name}: scheduler and driver"
-            f" take all {cores} cores of the first. Ask for more nodes, or lower"
-            " --scheduler-cores."
-        )
-    return layout
-
-
-def _head_cores(request: Request) -> tuple[int, int]:
-    head = request.machine.head
-    large = head.large_from_nodes is not None and request.nodes >= head.large_from_nodes
-    usual = head.large_scheduler_cores if large else head.scheduler_cores
-    scheduler = usual if request.scheduler_cores is None else request.scheduler_cores
-    driver = head.driver_cores if request.driver_cores is None else request.driver_cores
-    return scheduler, driver
-
-
-def _slots_of_node(request: Request) -> int:
-    nodes = request.machine.nodes
-    if request.slots_per_device < 1 or (request.slots_per_device > 1 and not nodes.gpus):
-        raise RequestError(
-            f"cannot place {request.slots_per_device} slots on each GPU of {request.machine.name}:"
-            f" it has {nodes.gpus} GPUs a node. Leave --slots-per-device at 1 or raise it on a"
-            " machine with GPUs."
-        )
-    return nodes.gpus * request.slots_per_device if nodes.gpus else nodes.usable_cores

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import assert_never
 
 from hpcflow.batch.direct import Direct
+from hpcflow.batch.directives import directives_of
 from hpcflow.batch.jsrun import Jsrun, JsrunExplicit
+from hpcflow.batch.layout import Layout, Pools, layout_of
 from hpcflow.batch.machine import Machine
-from hpcflow.batch.request import Layout, Request, layout_of
+from hpcflow.batch.placement import WorkerStep, driver_step, scheduler_steps, worker_steps
+from hpcflow.batch.request import Request
 from hpcflow.batch.srun import Srun
 from hpcflow.batch.step import Launch, Step, StepLauncher
 from hpcflow.batch.walltime import show_walltime
-from hpcflow.errors import RequestError
 
 SCRIPT = "batch.sh"
 """Name of the script in the run directory."""
@@ -23,6 +26,17 @@ READY_WITHIN = "10m"
 """Longest wait for them."""
 
 _CONTINUED = " \\\n    "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What all parts of a script go by."""
+
+    request: Request
+    layout: Layout
+    launcher: StepLauncher
+    schedulers: Sequence[Step]
+    workers: Sequence[WorkerStep]
 
 
 def launcher_of(machine: Machine) -> StepLauncher:
@@ -48,7 +62,7 @@ def submission_of(request: Request) -> str:
 def render(request: Request) -> str:
     """Return the batch script of a request that has been checked.
 
-    It starts scheduler and workers as steps in the background, waits for the workers, and runs
+    It starts schedulers and workers as steps in the background, waits for the workers, and runs
     the driver, whose exit code is the batch job's.
 
     Raises
@@ -57,72 +71,65 @@ def render(request: Request) -> str:
         If the request cannot be laid out on the machine's nodes.
     """
     layout, launcher = layout_of(request), launcher_of(request.machine)
+    plan = _Plan(
+        request=request,
+        layout=layout,
+        launcher=launcher,
+        schedulers=tuple(scheduler_steps(layout)),
+        workers=tuple(worker_steps(request, layout, launcher)),
+    )
     paragraphs = [
-        ["#!/bin/bash", *_directives(request)],
-        list(_explanation(request, layout)),
-        list(_surroundings(request)),
-        list(_logs(request, layout, launcher)),
-        list(_scheduler(request, layout, launcher)),
-        list(_workers(request, layout, launcher)),
-        list(_driver(request, layout, launcher)),
+        ["#!/bin/bash", *directives_of(request)],
+        list(_explanation(plan)),
+        list(_surroundings(plan)),
+        list(_logs(plan)),
+        list(_schedulers(plan)),
+        list(_workers(plan)),
+        list(_driver(plan)),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"
 
 
-def _directives(request: Request) -> Iterator[str]:
-    machine, log = request.machine, request.run / "logs" / "batch"
-    match machine.batch_system:
-        case "local":
-            return
-        case "slurm":
-            minutes, seconds = divmod(request.walltime_s, 60)
-            yield f"#SBATCH --job-name={request.name}"
-            if request.charged is not None:
-                yield f"#SBATCH --account={request.charged}"
-            yield f"#SBATCH --{machine.queue_option}={request.queue.name}"
-            yield f"#SBATCH --nodes={request.nodes}"
-            yield f"#SBATCH --time={minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
-            yield "#SBATCH --exclusive"
-            yield "#SBATCH --mem=0"
-            yield "#SBATCH --no-kill"  # a node that fails takes its slots along, and no more
-            if machine.nodes.gpus:
-                yield f"#SBATCH --gpus-per-node={machine.nodes.gpus}"
-            yield f"#SBATCH --output={log}-%j.log"
-            yield from (f"#SBATCH {option}" for option in machine.batch_options)
-        case "lsf":
-            minutes = -(-request.walltime_s // 60)
-            if request.charged is not None:
-                yield f"#BSUB -P {request.charged}"
-            yield f"#BSUB -W {minutes // 60}:{minutes % 60:02}"
-            yield f"#BSUB -nnodes {request.nodes}"
-            yield f"#BSUB -q {request.queue.name}"
-            yield f"#BSUB -J {request.name}"
-            yield f"#BSUB -o {log}-%J.log"
-            yield from (f"#BSUB {option}" for option in machine.batch_options)
-        case _:
-            assert_never(machine.batch_system)
-
-
-def _explanation(request: Request, layout: Layout) -> Iterator[str]:
-    machine = request.machine
+def _explanation(plan: _Plan) -> Iterator[str]:
+    request, layout = plan.request, plan.layout
     time = show_walltime(request.walltime_s)
-    yield f"# {_count(request.nodes, 'node')} of {machine.name} for {time}:"
-    yield f"# {_count(layout.slots, 'slot')}, {layout.slots_per_node} on each node"
+    yield f"# {_count(request.nodes, 'node')} of {request.machine.name} for {time}:"
+    yield f"# {_count(layout.slots.total, 'slot')}, {_each(layout.slots_per_node)} on each node"
     if layout.first_slots != layout.slots_per_node:
-        yield f"# but the first, which has {layout.first_slots or 'none'}"
+        yield f"# but the first, which has {layout.first_slots.total or 'none'}"
     if layout.head_cores:
-        yield f"# ({layout.head_cores} cores of the first are for scheduler and driver)"
+        schedulers = "scheduler" if layout.shards == 1 else "schedulers"
+        yield f"# ({layout.head_cores} cores of the first are for {schedulers} and driver)"
+    if layout.shards > 1:
+        yield f"# in {layout.shards} shards, each with a scheduler of its own: {_shares(layout)}"
     yield "# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with"
     yield f"#   {submission_of(request)}"
 
 
-def _surroundings(request: Request) -> Iterator[str]:
-    machine = request.machine
+def _each(slots: Pools) -> str:
+    if slots.gpu and slots.cpu:
+        return f"{slots.gpu} with a GPU and {slots.cpu} without"
+    return str(slots.total)
+
+
+def _shares(layout: Layout) -> str:
+    counts = [shard.slots for shard in layout.shares()]
+    if len(set(counts)) == 1:
+        return f"{counts[0]:,} slots each"
+    *others, last = (f"{count:,}" for count in counts)
+    return f"{', '.join(others)} and {last} slots"
+
+
+def _surroundings(plan: _Plan) -> Iterator[str]:
+    request, machine = plan.request, plan.request.machine
     if machine.setup:
         yield f"# What {machine.name} needs."
         yield from machine.setup
     yield f'export PATH={shlex.quote(str(request.programs))}:"$PATH"'
     yield f"export HPCFLOW_RUN={shlex.quote(str(request.run))}"
+    yield f"export HPCFLOW_SLOTS={plan.layout.slots}"
+    if plan.layout.shards > 1:
+        yield f"export HPCFLOW_SHARDS={plan.layout.shards}"
     yield f'export HPCFLOW_ENDS_AT="$(($(date +%s) + {request.walltime_s}))"'
     if machine.scratch is not None:
         yield f'export HPCFLOW_SCRATCH="{machine.scratch}"'
@@ -130,21 +137,26 @@ def _surroundings(request: Request) -> Iterator[str]:
     yield f"cd -- {shlex.quote(str(request.directory))} || exit"
 
 
-def _logs(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[str]:
-    names = ",".join(["scheduler", *(s.name for s in _worker_steps(request, layout, launcher))])
+def _logs(plan: _Plan) -> Iterator[str]:
+    names = ",".join(
+        step.name for step in (*plan.schedulers, *(each.step for each in plan.workers))
+    )
     yield "# Only you can read what the steps print."
     make = 'mkdir -p "$HPCFLOW_RUN/logs"'
     yield f'(umask 077 && {make} && touch "$HPCFLOW_RUN"/logs/step-{{{names}}}.log)'
 
 
-def _scheduler(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[str]:
-    launch = launcher.launch(Step(name="scheduler", cores=max(1, layout.scheduler_cores)))
-    yield "# The scheduler, on the first node."
-    yield 'rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own'
-    yield from _background(launch, f"hpcflow scheduler {_common(request)}", "scheduler")
-    yield 'steps=("$!")'
+def _schedulers(plan: _Plan) -> Iterator[str]:
+    shards = plan.layout.shards
+    which = "The scheduler" if shards == 1 else "The schedulers, one for each shard"
+    yield f"# {which}, on the first node."
+    yield 'rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own'
+    yield "steps=()"
+    for number, step in enumerate(plan.schedulers, start=1):
+        command = f"hpcflow scheduler {_common(plan.request, number, shards)}"
+        yield from _background(plan.launcher.launch(step), command, step.name)
     yield "end_steps() {"
-    yield f"    {launcher.end_steps}"
+    yield f"    {plan.launcher.end_steps}"
     yield "    for _ in {1..100}; do # 20 s to end in order"
     yield '        [[ -n "$(jobs -pr)" ]] || break'
     yield "        sleep 0.2"
@@ -153,82 +165,44 @@ def _scheduler(request: Request, layout: Layout, launcher: StepLauncher) -> Iter
     yield "    wait"
     yield "}"
     yield "trap end_steps EXIT"
-    if launcher.places_in_order:
-        yield "# jsrun places steps as they come: the scheduler's must have the first node."
-        yield 'until [[ -e "$HPCFLOW_RUN/scheduler.json" ]]; do'
-        yield '    kill -0 "${steps[0]}" 2> /dev/null || exit 1'
-        yield "    sleep 1"
-        yield "done"
+    if plan.launcher.places_in_order:
+        yield from _placed(plan)
 
 
-def _workers(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[str]:
+def _placed(plan: _Plan) -> Iterator[str]:
+    """Yield a wait until the schedulers have the first node."""
+    files = [f"{step.name}.json" for step in plan.schedulers]
+    yield "# jsrun places steps as they come: the scheduler's must have the first node."
+    there = " && ".join(f'-e "$HPCFLOW_RUN/{file}"' for file in files)
+    yield f"until [[ {there} ]]; do"
+    yield '    kill -0 "${steps[0]}" 2> /dev/null || exit 1'
+    yield "    sleep 1"
+    yield "done"
+
+
+def _workers(plan: _Plan) -> Iterator[str]:
+    request, layout = plan.request, plan.layout
     which = "for each node" if request.worker_per == "node" else "for each slot"
     yield f"# One worker {which}."
-    for step in _worker_steps(request, layout, launcher):
-        options = f"{_common(request)} --worker-per {request.worker_per}"
+    for each in plan.workers:
+        step = each.step
+        options = f"{_common(request, each.shard, layout.shards)} --worker-per {request.worker_per}"
         if request.slots_per_device > 1:
             options += f" --slots-per-device {request.slots_per_device}"
-        if not launcher.exclusive and step.first_node == 0 and layout.head_cores:
+        if request.cpu_slots:
+            options += f" --cpu-slots {request.cpu_slots}"
+        if not plan.launcher.exclusive and step.first_node == 0 and layout.head_cores:
             options += f" --reserve-cores {layout.head_cores}"
-        yield from _background(launcher.launch(step), f"hpcflow worker {options}", step.name)
-        yield 'steps+=("$!")'
+        launch = plan.launcher.launch(step)
+        yield from _background(launch, f"hpcflow worker {options}", step.name)
 
 
-def _worker_steps(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[Step]:
-    """Yield the steps of the workers: one, or two where cores belong to one step alone."""
-    others = layout.nodes - 1
-    if not launcher.exclusive:
-        first = 0 if layout.first_slots else 1
-        yield _worker_step(
-            request, layout, launcher, name="workers", first_node=first, nodes=layout.nodes - first
-        )
-        return
-    if layout.first_slots:
-        yield _worker_step(
-            request, layout, launcher, name="workers-first-node", first_node=0, nodes=1
-        )
-    if others:
-        yield _worker_step(request, layout, launcher, name="workers", first_node=1, nodes=others)
-
-
-def _worker_step(
-    request: Request,
-    layout: Layout,
-    launcher: StepLauncher,
-    *,
-    name: str,
-    first_node: int,
-    nodes: int,
-) -> Step:
-    alone = launcher.exclusive and first_node == 0
-    cores = layout.first_cores if alone else layout.node_cores
-    slots = layout.first_slots if alone else layout.slots_per_node
-    one_each = request.worker_per == "slot"
-    if one_each and request.slots_per_device > 1 and launcher.exclusive:
-        raise RequestError(
-            "cannot start a worker for each of several slots on one GPU with jsrun: a GPU belongs"
-            " to one resource set. Ask for --worker-per node."
-        )
-    if one_each and isinstance(launcher, Direct):
-        raise RequestError(
-            f"cannot start a worker for each slot on {request.machine.name}: without a step"
-            " launcher one worker serves all. Ask for --worker-per node."
-        )
-    return Step(
-        name=name,
-        first_node=first_node,
-        nodes=nodes,
-        processes=slots if one_each else 1,
-        cores=cores // slots if one_each else cores,
-        gpus=min(1, layout.node_gpus) if one_each else layout.node_gpus,
-        first_core=layout.head_cores if alone else 0,
-    )
-
-
-def _driver(request: Request, layout: Layout, launcher: StepLauncher) -> Iterator[str]:
+def _driver(plan: _Plan) -> Iterator[str]:
+    request, layout, launcher = plan.request, plan.layout, plan.launcher
+    shards = f" --shards {layout.shards}" if layout.shards > 1 else ""
     wait = (
-        f'hpcflow wait --run "$HPCFLOW_RUN" --slots {layout.slots} --quorum {QUORUM}'
-        f" --limit {READY_WITHIN}"
+        f'hpcflow wait --run "$HPCFLOW_RUN" --slots {layout.slots.total}{shards}'
+        f" --quorum {QUORUM} --limit {READY_WITHIN}"
     )
     arguments = "".join(f" {shlex.quote(argument)}" for argument in request.arguments)
     driver = shlex.quote(str(request.driver))
@@ -238,13 +212,7 @@ def _driver(request: Request, layout: Layout, launcher: StepLauncher) -> Iterato
         command = f"python {driver}{arguments}"
     launch = Launch(words=())
     if not launcher.script_on_first_node:
-        launch = launcher.launch(
-            Step(
-                name="driver",
-                cores=max(1, layout.driver_cores),
-                first_core=layout.scheduler_cores,
-            )
-        )
+        launch = launcher.launch(driver_step(layout))
     yield "# The driver: it starts when nearly all slots are ready; its exit code is the job's."
     yield from launch.prepare
     yield f"{_before(launch)}{wait} || exit"
@@ -252,14 +220,17 @@ def _driver(request: Request, layout: Layout, launcher: StepLauncher) -> Iterato
     yield f"{_before(launch)}{command}"
 
 
-def _common(request: Request) -> str:
+def _common(request: Request, shard: int, shards: int) -> str:
+    """Return the options that scheduler and workers of a shard share."""
     interface = request.machine.interface
-    return '--run "$HPCFLOW_RUN"' + (f" --interface {interface}" if interface else "")
+    options = '--run "$HPCFLOW_RUN"' + (f" --interface {interface}" if interface else "")
+    return options + (f" --shard {shard}" if shards > 1 else "")
 
 
 def _background(launch: Launch, command: str, name: str) -> Iterator[str]:
     yield from launch.prepare
     yield f'{_before(launch)}{command}{_CONTINUED}>> "$HPCFLOW_RUN/logs/step-{name}.log" 2>&1 &'
+    yield 'steps+=("$!")'
 
 
 def _before(launch: Launch) -> str:

@@ -24,7 +24,6 @@ class Srun:
 
     def launch(self, step: Step) -> Launch:
         """Return an `srun` command line."""
-        gpus = step.gpus * step.processes
         return Launch(
             words=(
                 "srun",
@@ -36,6 +35,6 @@ class Srun:
                 f"--relative={step.first_node}",
                 "--cpu-bind=none",
                 "--mem=0",
-                *((f"--gpus-per-node={gpus}",) if self._machine_has_gpus else ()),
+                *((f"--gpus-per-node={step.gpus}",) if self._machine_has_gpus else ()),
             )
         )

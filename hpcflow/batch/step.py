@@ -23,11 +23,9 @@ class Step:
     cores: int
     """Physical cores of each process."""
     gpus: int = 0
-    """GPUs of each process."""
+    """GPUs of each node, shared evenly by its processes."""
     first_core: int = 0
     """First of its cores on each node, where cores can be chosen."""
-    first_gpu: int = 0
-    """First of its GPUs on each node, where GPUs can be chosen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

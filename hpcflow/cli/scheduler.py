@@ -38,6 +38,7 @@ def scheduler(run: Path, *, interface: str | None, shard: int) -> None:
             host=address_of(interface),
             job=allocation.job,
             batch=True,
+            shard=shard,
             workers=allocation.workers,
         )
     )

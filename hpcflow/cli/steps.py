@@ -18,3 +18,11 @@ interface_option = click.option(
     metavar="NAME",
     help="Network interface to listen on, such as ib0.  [default: the host's address]",
 )
+shard_option = click.option(
+    "--shard",
+    metavar="K",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Which of the job's schedulers, from 1.",
+)

@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from hpcflow.batch.layout import layout_of
 from hpcflow.batch.machine import Machine, load_machine
 from hpcflow.batch.record import JobRecord, read_record, write_record
-from hpcflow.batch.request import Request, WorkerPer, layout_of
+from hpcflow.batch.request import Request, WorkerPer
 from hpcflow.batch.script import SCRIPT, render
 from hpcflow.batch.system import system_named
 from hpcflow.batch.walltime import parse_walltime, show_walltime
@@ -72,10 +73,26 @@ from hpcflow.private import write_private
     help="Slots that share one GPU.",
 )
 @click.option(
+    "--cpu-slots",
+    metavar="N",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Slots without a GPU on each node, next to those with one; each takes a core.",
+)
+@click.option(
+    "--shards",
+    metavar="K",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Schedulers on the first node, each with its share of the nodes.",
+)
+@click.option(
     "--scheduler-cores",
     metavar="N",
     type=int,
-    help="Cores of the first node for the scheduler.  [default: as the machine says]",
+    help="Cores of the first node for the schedulers in all.  [default: as the machine says]",
 )
 @click.option(
     "--driver-cores",
@@ -98,6 +115,8 @@ def submit(
     name: str | None,
     worker_per: WorkerPer,
     slots_per_device: int,
+    cpu_slots: int,
+    shards: int,
     scheduler_cores: int | None,
     driver_cores: int | None,
     dry_run: bool,
@@ -129,6 +148,8 @@ def submit(
         name=_job_name(driver) if name is None else name,
         worker_per=worker_per,
         slots_per_device=slots_per_device,
+        cpu_slots=cpu_slots,
+        shards=shards,
         scheduler_cores=scheduler_cores,
         driver_cores=driver_cores,
     )
@@ -176,7 +197,7 @@ def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
             script=str(request.run / SCRIPT),
             submitted=datetime.now(UTC),
             nodes=request.nodes,
-            slots=layout_of(request).slots,
+            slots=layout_of(request).slots.total,
             walltime_s=request.walltime_s,
         )
         try:

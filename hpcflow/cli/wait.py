@@ -51,7 +51,9 @@ def wait(run: Path, *, slots: int, shards: int, quorum: float, limit: str) -> No
 
     directory = RunDirectory(run.absolute())
     allocation = read_allocation()
-    processes = AllocatedProcesses(directory, job=allocation.job, workers=allocation.workers)
+    processes = AllocatedProcesses(
+        directory, job=allocation.job, shards=shards, workers=allocation.workers
+    )
     try:
         with contextlib.ExitStack() as stack:
             clients = processes.connect()

@@ -72,12 +72,9 @@ def worker(
     name = allocation.node_name
     if worker_per == "slot":
         rank = allocation.local_rank or 0
-        if rank >= len(resources):
-            raise RequestError(
-                f"cannot serve slot {rank} of node {name}: it has {len(resources)}. Start as many"
-                " workers on a node as it has slots."
-            )
-        resources, name = [resources[rank]], f"{name}-{rank}"
+        name = f"{name}-{rank}"
+        if len(resources) > 1:  # srun shows each all of its node; jsrun its own share alone
+            resources = [_own(resources, rank, node=allocation.node_name)]
     os.environ.pop("HPCFLOW_RUN", None)  # a task that opens a farm opens one of its own
     place = Place(
         directory=RunDirectory(run.absolute()),
@@ -96,6 +93,15 @@ def worker(
             scratch=allocation.scratch,
         ),
     )
+
+
+def _own(resources: list[SlotResources], rank: int, *, node: str) -> SlotResources:
+    if rank >= len(resources):
+        raise RequestError(
+            f"cannot serve slot {rank} of node {node}: it has {len(resources)}. Start as many"
+            " workers on a node as it has slots."
+        )
+    return resources[rank]
 
 
 def _resources(

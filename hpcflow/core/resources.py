@@ -12,6 +12,8 @@ CPU = "cpu"
 """Device of a slot that has none of its own, and the pool of such slots."""
 GPU = "gpu"
 """The pool of slots that have a device."""
+NO_DEVICE = "-1"
+"""What hides every device: the lists of CUDA, HIP and ROCr end at an index that there is not."""
 
 
 def pool_of(device: str) -> str:
@@ -28,14 +30,16 @@ class SlotResources:
     device: str = CPU
     """`cpu`, or the name by which the device's runtime knows it."""
     variable: str | None = None
-    """Environment variable that shows the runner its device and no other."""
+    """Environment variable that shows the runner its device and no other, or none at all."""
     sharing: int = 1
     """Slots that may be on the device at a time."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What a runner's environment must say of its device."""
-        return {} if self.variable is None else {self.variable: self.device}
+        if self.variable is None:
+            return {}
+        return {self.variable: NO_DEVICE if self.device == CPU else self.device}
 
 
 def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
@@ -112,12 +116,12 @@ def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResour
     """Return a node's GPU slots, and `count` CPU slots next to them with a core each.
 
     The GPU slots cede these cores, those with most first, and keep one each at least. With more
-    slots than cores every slot may use every core and counts on one.
+    slots than cores every slot may use every core and counts on one. CPU slots see no device.
 
     Parameters
     ----------
     slots
-        The GPU slots.
+        The GPU slots, at least one.
     count
         CPU slots to add.
 
@@ -127,12 +131,12 @@ def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResour
     >>> [(slot.device, slot.cores) for slot in add_cpu_slots(slots, 2)]
     [('0', (0,)), ('1', (2, 3)), ('cpu', (1,)), ('cpu', (4,))]
     """
-    cores = sorted({core for slot in slots for core in slot.cores})
+    cores = tuple(sorted({core for slot in slots for core in slot.cores}))
+    variable = slots[0].variable
     if len(slots) + count > len(cores):
-        shared = [replace(slot, cores=tuple(cores)) for slot in slots]
-        return shared + [SlotResources(cores=tuple(cores))] * count
-    left, ceded = [list(slot.cores) for slot in slots], []
-    for _ in range(count):
-        ceded.append(max(left, key=len).pop())
+        shared = [replace(slot, cores=cores) for slot in slots]
+        return shared + [SlotResources(cores=cores, variable=variable)] * count
+    left = [list(slot.cores) for slot in slots]
+    ceded = [max(left, key=len).pop() for _ in range(count)]
     kept = [replace(slot, cores=tuple(own)) for slot, own in zip(slots, left, strict=True)]
-    return kept + [SlotResources(cores=(core,)) for core in sorted(ceded)]
+    return kept + [SlotResources(cores=(core,), variable=variable) for core in sorted(ceded)]

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.layout import layout_of
 from hpcflow.batch.machine import load_machine
-from hpcflow.batch.request import layout_of
 from hpcflow.errors import RequestError
 from tests.batch.asking import request
 
@@ -47,6 +48,13 @@ from tests.batch.asking import request
         ({"scheduler_cores": -1}, "cannot give -1 cores to the scheduler"),
         ({"scheduler_cores": 36}, "cannot place 6 slots on a node of summit with 4 cores"),
         ({"scheduler_cores": 40}, "cannot serve any slot on 1 node of summit"),
+        ({"shards": 0}, "cannot share 1 nodes among 0 shards: each has at least 1 node"),
+        ({"shards": -2}, "cannot share 1 nodes among -2 shards"),
+        ({"nodes": 3, "shards": 4}, "Ask for 1 to 3 shards."),
+        ({"nodes": 2, "shards": 2, "scheduler_cores": 40}, "and a shard would have no slot"),
+        ({"cpu_slots": -1}, "cannot place -1 CPU slots next to the GPU slots"),
+        ({"cpu_slots": 25}, "cannot place 31 slots on a node of summit with 30 cores"),
+        ({"cpu_slots": 1, "worker_per": "slot"}, "one worker of a node serves both"),
     ],
 )
 def test_what_cannot_be_is_one_clear_error(changes: dict[str, Any], message: str) -> None:
@@ -60,6 +68,11 @@ def test_what_cannot_be_is_one_clear_error(changes: dict[str, Any], message: str
 def test_slots_on_a_gpu_need_gpus() -> None:
     with pytest.raises(RequestError, match="it has 0 GPUs a node"):
         request("andes", nodes=2, slots_per_device=2).check()
+
+
+def test_cpu_slots_are_asked_for_next_to_gpus_alone() -> None:
+    with pytest.raises(RequestError, match=r"it has 0 GPUs\. Leave --cpu-slots at 0"):
+        request("andes", nodes=2, cpu_slots=2).check()
 
 
 def test_a_queue_that_takes_only_small_jobs_says_so() -> None:
@@ -78,6 +91,7 @@ def test_a_queue_that_takes_only_small_jobs_says_so() -> None:
         ("frontier", {"nodes": 9472}, 75_776, 8),
         ("perlmutter", {"nodes": 16}, 64, 4),
         ("test-slurm", {"nodes": 4}, 8, 2),
+        ("test-slurm", {"nodes": 4, "cpu_slots": 3}, 20, 5),
     ],
 )
 def test_the_slots_of_an_allocation_are_counted(
@@ -86,7 +100,7 @@ def test_the_slots_of_an_allocation_are_counted(
     asked = request(machine, **changes)
     asked.check()
     layout = layout_of(asked)
-    assert (layout.slots, layout.first_slots) == (slots, first)
+    assert (layout.slots.total, layout.first_slots.total) == (slots, first)
 
 
 def test_large_allocations_give_the_scheduler_more_cores() -> None:
@@ -98,3 +112,37 @@ def test_the_account_of_the_machine_is_charged_where_none_is_named() -> None:
     machine = msgspec.structs.replace(load_machine("summit"), account="site1")
     assert replace(request(), machine=machine).charged == "abc123"
     assert replace(request(account=None), machine=machine).charged == "site1"
+
+
+@pytest.mark.parametrize(
+    ("machine", "changes", "shares"),
+    [
+        ("summit", {"nodes": 1500, "shards": 2}, [(0, 750, 4500), (750, 750, 4500)]),
+        ("summit", {"nodes": 3, "shards": 2}, [(0, 1, 6), (1, 2, 12)]),
+        ("andes", {"nodes": 4, "shards": 2}, [(0, 2, 32), (2, 2, 64)]),
+        ("test-slurm", {"nodes": 4, "shards": 1}, [(0, 4, 8)]),
+    ],
+)
+def test_shards_are_neighbouring_nodes_and_their_slots_are_those_of_the_allocation(
+    machine: str, changes: dict[str, Any], shares: list[tuple[int, int, int]]
+) -> None:
+    layout = layout_of(request(machine, **changes))
+    found = list(layout.shares())
+    assert [(each.first_node, each.nodes, each.slots) for each in found] == shares
+    assert sum(each.slots for each in found) == layout.slots.total
+    alone = layout_of(request(machine, **(changes | {"shards": 1})))
+    assert alone.slots == layout.slots
+
+
+def test_with_jsrun_each_scheduler_and_the_driver_have_a_core_at_least() -> None:
+    asked: dict[str, Any] = {"nodes": 4, "shards": 4, "scheduler_cores": 0, "driver_cores": 0}
+    layout = layout_of(request(**asked))
+    assert (layout.scheduler_cores, layout.cores_of_scheduler, layout.driver_cores) == (4, 1, 1)
+    assert layout_of(request("frontier", **asked)).head_cores == 0
+
+
+def test_the_pools_are_written_as_the_driver_reads_them() -> None:
+    layout = layout_of(request(nodes=2, cpu_slots=8))
+    assert str(layout.slots) == "gpu:12,cpu:16"
+    assert read_allocation({"HPCFLOW_SLOTS": str(layout.slots)}).slots == {"gpu": 12, "cpu": 16}
+    assert str(layout_of(request("andes", nodes=64)).slots) == "cpu:2016"

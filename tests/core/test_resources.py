@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcflow.core.resources import SlotResources, share_cores, share_devices
+from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
 from hpcflow.errors import RequestError
 
 core_sets = st.sets(st.integers(0, 1000), min_size=1, max_size=64).map(sorted)
@@ -88,3 +88,36 @@ def test_slots_without_devices_or_cores_are_refused(
 ) -> None:
     with pytest.raises(RequestError, match=says):
         share_devices(cores, devices, variable="V", slots_per_device=each)
+
+
+@settings(deadline=None)
+@given(cores=core_sets, data=st.data())
+def test_cpu_slots_have_a_core_each_that_gpu_slots_cede_evenly(
+    cores: list[int], data: st.DataObject
+) -> None:
+    gpu = data.draw(st.integers(1, len(cores)))
+    count = data.draw(st.integers(0, len(cores) - gpu))
+    before = share_devices(cores, [str(n) for n in range(gpu)], variable="V", slots_per_device=1)
+    slots = add_cpu_slots(before, count)
+    assert [slot.device for slot in slots] == [*map(str, range(gpu)), *["cpu"] * count]
+    assert sorted(itertools.chain(*(slot.cores for slot in slots))) == cores
+    assert all(len(slot.cores) == 1 for slot in slots[gpu:])
+    sizes = [len(slot.cores) for slot in slots[:gpu]]
+    assert min(sizes) >= 1
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_where_cores_are_fewer_than_slots_all_of_both_pools_share_them() -> None:
+    before = share_devices([0, 1], ["0", "1"], variable="V", slots_per_device=1)
+    slots = add_cpu_slots(before, 1)
+    assert [(slot.device, slot.cores) for slot in slots] == [
+        ("0", (0, 1)),
+        ("1", (0, 1)),
+        ("cpu", (0, 1)),
+    ]
+
+
+def test_a_cpu_slot_next_to_gpus_sees_none_of_them() -> None:
+    before = share_devices([0, 1, 2], ["0", "1"], variable="V", slots_per_device=1)
+    seen = [slot.environment for slot in add_cpu_slots(before, 1)]
+    assert seen == [{"V": "0"}, {"V": "1"}, {"V": "-1"}]

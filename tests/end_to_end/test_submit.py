@@ -42,10 +42,10 @@ if __name__ == "__main__":
 """
 
 
-def _submit_and_wait(machine: str = "laptop") -> list[str]:
+def _submit_and_wait(*more: str, machine: str = "laptop") -> list[str]:
     """Submit the driver, wait for its batch job, and return what it printed of its outcomes."""
     options = ("--machine", machine, "--walltime", "5m", "--run", "r", "--account", "abc123")
-    submitted = CliRunner().invoke(main, ["submit", "driver.py", *options])
+    submitted = CliRunner().invoke(main, ["submit", "driver.py", *options, *more])
     assert submitted.exit_code == 0, submitted.stderr
     record = read_record(Path("r"))
     assert record is not None
@@ -73,8 +73,9 @@ def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_cont
     assert (verdict.succeeded, verdict.sessions) == (8, 2)
 
 
+@pytest.mark.parametrize("worker_per", ["node", "slot"])
 def test_on_lsf_every_slot_has_a_gpu_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker_per: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name, text in install_lsf(tmp_path / "lsf", Cluster(hosts=1), os.environ).items():
@@ -85,7 +86,10 @@ def test_on_lsf_every_slot_has_a_gpu_of_its_own(
     Path("here.toml").write_text(summit)
     Path("driver.py").write_text(_DEVICES)
 
-    seen = {tuple(line.split()[:2]) for line in _submit_and_wait("here.toml")}
+    seen = {
+        tuple(line.split()[:2])
+        for line in _submit_and_wait("--worker-per", worker_per, machine="here.toml")
+    }
 
     assert len(seen) == 6
     assert sorted(device for _, device in seen) == list("012345")

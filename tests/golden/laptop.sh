@@ -7,6 +7,7 @@
 
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=cpu:4
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
@@ -15,10 +16,11 @@ cd -- /gpfs/alpine/abc123 || exit
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
 
 # The scheduler, on the first node.
-rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+steps=()
 hpcflow scheduler --run "$HPCFLOW_RUN" --interface lo \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps=("$!")
+steps+=("$!")
 end_steps() {
     kill "${steps[@]}" 2> /dev/null
     for _ in {1..100}; do # 20 s to end in order

@@ -19,6 +19,7 @@
 
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=gpu:64
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/tmp"
 set -uo pipefail
@@ -28,11 +29,12 @@ cd -- /gpfs/alpine/abc123 || exit
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers}.log)
 
 # The scheduler, on the first node.
-rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+steps=()
 srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 --gpus-per-node=0 \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface hsn0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps=("$!")
+steps+=("$!")
 end_steps() {
     scancel --quiet --signal=TERM "$SLURM_JOB_ID"
     for _ in {1..100}; do # 20 s to end in order

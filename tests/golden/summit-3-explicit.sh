@@ -17,6 +17,7 @@
 module load cuda
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=gpu:18
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail
@@ -26,7 +27,8 @@ cd -- /gpfs/alpine/abc123 || exit
 (umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
 
 # The scheduler, on the first node.
-rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+steps=()
 {
     echo "cpu_index_using: logical"
     for host in {1..1}; do
@@ -36,7 +38,7 @@ rm -f "$HPCFLOW_RUN/scheduler.json" # an earlier batch job may have left its own
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/scheduler.erf" \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps=("$!")
+steps+=("$!")
 end_steps() {
     kill "${steps[@]}" 2> /dev/null
     for _ in {1..100}; do # 20 s to end in order

@@ -31,6 +31,20 @@ CASES: dict[str, Request] = {
     "summit-1.sh": request(driver=_DRIVER, nodes=1, queue_name="killable"),
     "summit-2-worker-per-slot.sh": request(driver=_DRIVER, nodes=2, worker_per="slot"),
     "summit-2-slots-per-device.sh": request(driver=_DRIVER, nodes=2, slots_per_device=2),
+    "summit-1500-two-shards.sh": request(
+        driver=_DRIVER, nodes=1500, walltime_s=12 * 3600, shards=2
+    ),
+    "summit-1500-four-shards.sh": request(
+        driver=_DRIVER, nodes=1500, walltime_s=12 * 3600, shards=4
+    ),
+    "summit-2-cpu-slots.sh": request(driver=_DRIVER, nodes=2, cpu_slots=8),
+    "summit-3-explicit-three-shards.sh": replace(
+        request(driver=_DRIVER, nodes=3, shards=3), machine=_EXPLICIT
+    ),
+    "frontier-7-two-shards-cpu-slots.sh": request(
+        "frontier", driver=_DRIVER, nodes=7, shards=2, cpu_slots=4
+    ),
+    "andes-64-two-shards.sh": request("andes", driver=_DRIVER, nodes=64, shards=2),
     "summit-3-explicit.sh": replace(
         request(driver=_DRIVER, nodes=3, worker_per="slot"), machine=_EXPLICIT
     ),
@@ -89,6 +103,24 @@ def test_summit_serves_9000_slots_on_1500_nodes() -> None:
     assert 'hpcflow wait --run "$HPCFLOW_RUN" --slots 9000 ' in script
     per_step = re.findall(r"--nrs (\d+) .* --gpu_per_rs 6 ", script)
     assert 6 * sum(map(int, per_step)) == 9000
+
+
+@pytest.mark.parametrize(("shards", "each"), [(2, 4500), (4, 2250)])
+def test_each_shard_of_summit_serves_its_share_of_the_9000_slots(shards: int, each: int) -> None:
+    words = {2: "two", 4: "four"}
+    script = render(CASES[f"summit-1500-{words[shards]}-shards.sh"])
+    explained = f"# in {shards} shards, each with a scheduler of its own: {each:,} slots each\n"
+    assert explained in script
+    assert f"--slots 9000 --shards {shards} " in script
+    served = dict.fromkeys(range(1, shards + 1), 0)
+    for nodes, shard in re.findall(
+        r"--nrs (\d+) .* --gpu_per_rs 6 .*\n    hpcflow worker .* --shard (\d)", script
+    ):
+        served[int(shard)] += 6 * int(nodes)
+    assert set(served.values()) == {each}
+    schedulers = re.findall(r"--cpu_per_rs (\d+) .*\n    hpcflow scheduler", script)
+    assert sum(map(int, schedulers)) == 20
+    assert len(schedulers) == shards
 
 
 def test_andes_serves_2016_cpu_slots_beside_31_cores_for_the_scheduler_and_1_for_the_driver() -> (

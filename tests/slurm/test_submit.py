@@ -31,6 +31,20 @@ with Farm() as farm:
     print(len(list(farm.map(see, range(24)))), "tasks")
 """
 
+FILLS_POOLS = """
+import os, time
+from hpcflow import Farm
+
+def see(number):
+    time.sleep(0.2)
+    return os.environ["CUDA_VISIBLE_DEVICES"]
+
+with Farm() as farm:
+    farm.wait_for_slots()
+    for pool in ("gpu", "cpu"):
+        list(farm.map(see, range(8), stage=pool, key=lambda n: f"{pool}{n}", pool=pool))
+"""
+
 WAITS_HALF_WAY = """
 import sys, time
 from pathlib import Path
@@ -111,6 +125,31 @@ def test_every_slot_has_a_gpu_of_its_own(nodes: int, worker_per: str, tmp_path: 
     assert hpcflow("verify", tmp_path / "run").returncode == 0
 
 
+def test_two_shards_serve_the_slots_of_their_own_nodes(tmp_path: Path) -> None:
+    job = submit(driver(tmp_path, SEES_DEVICE), tmp_path / "run", "--shards", "2", nodes=4)
+    job.until(lambda: len(places(job)) == 8)
+    files = [job.run.scheduler_file(shard) for shard in (1, 2)]
+    addresses = {json.loads(file.read_bytes())["address"] for file in files}
+    steps = {job.run.logs / f"step-{name}.log" for name in ("workers", "workers-2")}
+    job.assert_succeeded()
+    assert Counter(places(job)) == Counter((f"node{n}", d) for n in range(1, 5) for d in "01")
+    assert len(addresses) == 2
+    assert all(sum(address in log.read_text() for log in steps) == 1 for address in addresses)
+    assert not job.run.scheduler_file(2).exists()
+
+
+def test_cpu_slots_stand_next_to_gpu_slots_as_a_pool_of_their_own(tmp_path: Path) -> None:
+    path = driver(tmp_path, FILLS_POOLS)
+    job = submit(path, tmp_path / "run", "--cpu-slots", "2", nodes=2)
+    job.assert_succeeded()
+    nodes = [f"node{n}" for n in (1, 2)]
+    expected = [(node, device) for node in nodes for device in ("0", "1", "cpu", "cpu")]
+    assert Counter(places(job)) == Counter(expected)
+    outcomes = dict(job.values())
+    assert {outcomes[f"gpu{n}"] for n in range(8)} == {"0", "1"}
+    assert {outcomes[f"cpu{n}"] for n in range(8)} == {"-1"}
+
+
 @pytest.mark.parametrize(
     ("example", "nodes"),
     [
@@ -176,7 +215,7 @@ def test_the_scheduler_of_an_earlier_job_is_not_used(tmp_path: Path) -> None:
     script = hpcflow("submit", path, *options, "--dry-run", "--", run.path).stdout
     late = script.replace(
         "hpcflow scheduler", """bash -c 'sleep 4; exec hpcflow scheduler "$@"' -"""
-    ).replace('rm -f "$HPCFLOW_RUN/scheduler.json"', ":")
+    ).replace('rm -f "$HPCFLOW_RUN"/scheduler*.json', ":")
     assert late.count("sleep 4") == late.count("\n: #") == 1
     run.create()
     run.scheduler_file().write_text('{"address": "tls://127.0.0.1:9", "pid": 1, "job": "999999"}')

@@ -1,0 +1,67 @@
+#!/bin/bash
+#SBATCH --job-name=replicas
+#SBATCH --account=abc123
+#SBATCH --partition=batch
+#SBATCH --nodes=64
+#SBATCH --time=01:00:00
+#SBATCH --exclusive
+#SBATCH --mem=0
+#SBATCH --no-kill
+#SBATCH --output=/gpfs/alpine/abc123/runs/replicas/logs/batch-%j.log
+
+# 64 nodes of andes for 1h:
+# 2,016 slots, 32 on each node
+# but the first, which has none
+# (32 cores of the first are for schedulers and driver)
+# in 2 shards, each with a scheduler of its own: 992 and 1,024 slots
+# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with
+#   sbatch /gpfs/alpine/abc123/runs/replicas/batch.sh
+
+export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=cpu:2016
+export HPCFLOW_SHARDS=2
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
+export HPCFLOW_SCRATCH="/tmp"
+set -uo pipefail
+cd -- /gpfs/alpine/abc123 || exit
+
+# Only you can read what the steps print.
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,scheduler-2,workers,workers-2}.log)
+
+# The schedulers, one for each shard, on the first node.
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+steps=()
+srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 --shard 1 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
+steps+=("$!")
+srun --overlap --no-kill --nodes=1 --ntasks=1 --ntasks-per-node=1 --relative=0 --cpu-bind=none --mem=0 \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 --shard 2 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler-2.log" 2>&1 &
+steps+=("$!")
+end_steps() {
+    scancel --quiet --signal=TERM "$SLURM_JOB_ID"
+    for _ in {1..100}; do # 20 s to end in order
+        [[ -n "$(jobs -pr)" ]] || break
+        sleep 0.2
+    done
+    kill -KILL "${steps[@]}" 2> /dev/null
+    wait
+}
+trap end_steps EXIT
+
+# One worker for each node.
+srun --overlap --no-kill --nodes=31 --ntasks=31 --ntasks-per-node=1 --relative=1 --cpu-bind=none --mem=0 \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --shard 1 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
+steps+=("$!")
+srun --overlap --no-kill --nodes=32 --ntasks=32 --ntasks-per-node=1 --relative=32 --cpu-bind=none --mem=0 \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --shard 2 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers-2.log" 2>&1 &
+steps+=("$!")
+
+# The driver: it starts when nearly all slots are ready; its exit code is the job's.
+hpcflow wait --run "$HPCFLOW_RUN" --slots 2016 --shards 2 --quorum 0.98 --limit 10m || exit
+trap : INT TERM # from here on the driver stops in order, and then this script does
+python /gpfs/alpine/abc123/driver.py
