@@ -10,7 +10,8 @@ from hpcflow.batch.request import Request
 
 def directives_of(request: Request) -> Iterator[str]:
     """Yield the directives of a request, in the form of its machine's batch system."""
-    match request.machine.batch_system:
+    system = request.machine.script_system
+    match system:
         case "local":
             return
         case "slurm":
@@ -18,7 +19,7 @@ def directives_of(request: Request) -> Iterator[str]:
         case "lsf":
             yield from _lsf(request)
         case _:
-            assert_never(request.machine.batch_system)
+            assert_never(system)
 
 
 def _slurm(request: Request) -> Iterator[str]:

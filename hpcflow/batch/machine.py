@@ -14,6 +14,9 @@ from hpcflow.errors import RequestError, nearest
 from hpcflow.settings import load_toml
 
 BatchSystemName = Literal["local", "slurm", "lsf"]
+"""Batch systems that hpcflow writes batch scripts for."""
+QueueName = Literal["slurm", "lsf", "pbs", "sge"]
+"""Batch systems that take the worker jobs of an elastic farm."""
 StepLauncherName = Literal["direct", "srun", "jsrun"]
 GpuKind = Literal["nvidia", "amd", "intel"]
 
@@ -21,6 +24,8 @@ _LAUNCHERS: dict[str, tuple[str, ...]] = {
     "local": ("direct",),
     "slurm": ("srun",),
     "lsf": ("jsrun",),
+    "pbs": ("direct",),
+    "sge": ("direct",),
 }
 
 MACHINES = Path(__file__).parents[1] / "configs" / "machines"
@@ -87,7 +92,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A machine: where the farm is launched, and how."""
 
     description: str
-    batch_system: BatchSystemName
+    batch_system: BatchSystemName | QueueName
     step_launcher: StepLauncherName
     nodes: Nodes
     head: Head = Head()
@@ -110,6 +115,25 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Place steps by explicit resource files (jsrun alone)."""
     name: str = ""
     """Name of the file without its ending; never in the file."""
+
+    @property
+    def script_system(self) -> BatchSystemName:
+        """The batch system, if hpcflow writes batch scripts for it.
+
+        Raises
+        ------
+        RequestError
+            If it does not.
+        """
+        match self.batch_system:
+            case "pbs" | "sge":
+                raise RequestError(
+                    f"cannot write a batch script for {self.name}: its batch system is"
+                    f" {self.batch_system}, and hpcflow writes them for slurm and lsf. Use"
+                    f" Farm.elastic({self.name!r}, ...) in a driver on a login node."
+                )
+            case name:
+                return name
 
     def queue_named(self, name: str | None) -> Queue:
         """Return the queue called `name`, or the default one.

@@ -74,6 +74,7 @@ class Request:
         RequestError
             At the first fault.
         """
+        _ = self.machine.script_system  # raises where there is none
         self._check_texts()
         if self.driver.suffix not in {".py", ".toml"}:
             raise RequestError(

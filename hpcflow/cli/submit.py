@@ -185,13 +185,13 @@ def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
     """Write the script, submit it, and record the batch job; leave no job that is not recorded."""
     _check_place(run)
     run.create()
-    system = system_named(request.machine.batch_system, logs=run.path.absolute() / "logs")
+    system = system_named(request.machine.script_system, logs=run.path.absolute() / "logs")
     with _one_submission(run):
         _check_idle(run)
         write_private(run.path / SCRIPT, script, mode=0o700)
         job = system.submit(request.run / SCRIPT)
         record = JobRecord(
-            system=request.machine.batch_system,
+            system=request.machine.script_system,
             id=job,
             machine=request.machine.name,
             script=str(request.run / SCRIPT),

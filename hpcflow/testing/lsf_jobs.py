@@ -150,8 +150,13 @@ def run_job(number: str, command: list[str]) -> None:
 
 
 def bjobs() -> None:
-    """Print the state of a batch job: `bjobs -noheader -o stat ID`."""
+    """Print the state of a batch job, or the ids of those that are not over.
+
+    `bjobs -noheader -o stat ID` or `bjobs -noheader -o jobid`.
+    """
     words = sys.argv[1:]
+    if words == ["-noheader", "-o", "jobid"]:
+        return _list_unfinished(State())
     if (
         words[:3] != ["-noheader", "-o", "stat"]
         or len(words) != len(["-noheader", "-o", "stat"]) + 1
@@ -161,6 +166,15 @@ def bjobs() -> None:
     if job is None:
         fail(f"Job <{words[-1]}> is not found", 255)
     sys.stdout.write(f"{job.state}\n")
+    return None
+
+
+def _list_unfinished(state: State) -> None:
+    jobs = [job for job in state.jobs() if job.state not in {"DONE", "EXIT"}]
+    if not jobs:
+        fail("No unfinished job found", 255)
+    for job in jobs:
+        sys.stdout.write(f"{job.id}\n")
 
 
 def bkill() -> None:

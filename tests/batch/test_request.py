@@ -11,7 +11,7 @@ import pytest
 
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.batch.layout import layout_of
-from hpcflow.batch.machine import load_machine
+from hpcflow.batch.machine import MACHINES, load_machine
 from hpcflow.errors import RequestError
 from tests.batch.asking import request
 
@@ -146,3 +146,18 @@ def test_the_pools_are_written_as_the_driver_reads_them() -> None:
     assert str(layout.slots) == "gpu:12,cpu:16"
     assert read_allocation({"HPCFLOW_SLOTS": str(layout.slots)}).slots == {"gpu": 12, "cpu": 16}
     assert str(layout_of(request("andes", nodes=64)).slots) == "cpu:2016"
+
+
+@pytest.mark.parametrize("system", ["pbs", "sge"])
+def test_a_batch_system_that_has_no_batch_scripts_takes_elastic_farms_alone(
+    system: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "polaris.toml"
+    path.write_text(
+        (MACHINES / "andes.toml")
+        .read_text()
+        .replace('"slurm"', f'"{system}"')
+        .replace('"srun"', '"direct"')
+    )
+    with pytest.raises(RequestError, match=f"its batch system is {system}, .* Use Farm.elastic"):
+        request(machine=str(path)).check()
