@@ -24,11 +24,12 @@ set -uo pipefail
 cd -- /gpfs/alpine/abc123/hpcflow || exit
 
 # Only you can read what the steps print.
-(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log &&
+    true > "$HPCFLOW_RUN/logs/steps-ended.txt")
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
-steps=()
+declare -A steps=() # process ids of the steps that run, by name
 {
     echo "cpu_index_using: logical"
     for host in {1..1}; do
@@ -38,8 +39,9 @@ steps=()
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/scheduler.erf" \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps+=("$!")
+steps[scheduler]="$!"
 end_steps() {
+    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null
     kill "${steps[@]}" 2> /dev/null
     for _ in {1..100}; do # 20 s to end in order
         [[ -n "$(jobs -pr)" ]] || break
@@ -49,6 +51,16 @@ end_steps() {
     wait
 }
 trap end_steps EXIT
+note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them
+    local name
+    for name in "${!steps[@]}"; do
+        if ! kill -0 "${steps[$name]}" 2> /dev/null; then
+            wait "${steps[$name]}"
+            echo "$name $?" >> "$HPCFLOW_RUN/logs/steps-ended.txt"
+            unset "steps[$name]"
+        fi
+    done
+}
 
 # One worker for each node.
 {
@@ -60,7 +72,7 @@ trap end_steps EXIT
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/workers-first-node.erf" \
     hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node \
     >> "$HPCFLOW_RUN/logs/step-workers-first-node.log" 2>&1 &
-steps+=("$!")
+steps[workers-first-node]="$!"
 {
     echo "cpu_index_using: logical"
     for host in {2..1000}; do
@@ -70,7 +82,7 @@ steps+=("$!")
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/workers.erf" \
     hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per node \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
-steps+=("$!")
+steps[workers]="$!"
 
 # The driver: it starts when nearly all slots are ready; its exit code is the job's.
 {
@@ -80,7 +92,14 @@ steps+=("$!")
     done
 } > "$HPCFLOW_RUN/driver.erf"
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
-    hpcflow wait --run "$HPCFLOW_RUN" --slots 6000 --quorum 0.98 --limit 10m || exit
+    hpcflow wait --run "$HPCFLOW_RUN" --slots 6000 --steps workers-first-node:6,workers:5994 --quorum 0.98 --limit 10m &
+waiting="$!"
+while kill -0 "$waiting" 2> /dev/null; do
+    note_ends
+    sleep 0.2
+done
+wait "$waiting" || exit 1
+unset waiting
 trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/driver.erf" \
     python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py /gpfs/alpine/abc123/runs/explicit

@@ -9,6 +9,7 @@ from typing import assert_never
 
 from hpcflow.batch.direct import Direct
 from hpcflow.batch.directives import directives_of
+from hpcflow.batch.ends import ENDS
 from hpcflow.batch.jsrun import Jsrun, JsrunExplicit
 from hpcflow.batch.layout import Layout, Pools, layout_of
 from hpcflow.batch.machine import Machine
@@ -143,7 +144,8 @@ def _logs(plan: _Plan) -> Iterator[str]:
     )
     yield "# Only you can read what the steps print."
     make = 'mkdir -p "$HPCFLOW_RUN/logs"'
-    yield f'(umask 077 && {make} && touch "$HPCFLOW_RUN"/logs/step-{{{names}}}.log)'
+    yield f'(umask 077 && {make} && touch "$HPCFLOW_RUN"/logs/step-{{{names}}}.log &&'
+    yield f'    true > "$HPCFLOW_RUN/logs/{ENDS}")'
 
 
 def _schedulers(plan: _Plan) -> Iterator[str]:
@@ -151,11 +153,12 @@ def _schedulers(plan: _Plan) -> Iterator[str]:
     which = "The scheduler" if shards == 1 else "The schedulers, one for each shard"
     yield f"# {which}, on the first node."
     yield 'rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own'
-    yield "steps=()"
+    yield "declare -A steps=() # process ids of the steps that run, by name"
     for number, step in enumerate(plan.schedulers, start=1):
         command = f"hpcflow scheduler {_common(plan.request, number, shards)}"
         yield from _background(plan.launcher.launch(step), command, step.name)
     yield "end_steps() {"
+    yield '    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null'
     yield f"    {plan.launcher.end_steps}"
     yield "    for _ in {1..100}; do # 20 s to end in order"
     yield '        [[ -n "$(jobs -pr)" ]] || break'
@@ -165,19 +168,31 @@ def _schedulers(plan: _Plan) -> Iterator[str]:
     yield "    wait"
     yield "}"
     yield "trap end_steps EXIT"
+    yield "note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them"
+    yield "    local name"
+    yield '    for name in "${!steps[@]}"; do'
+    yield '        if ! kill -0 "${steps[$name]}" 2> /dev/null; then'
+    yield '            wait "${steps[$name]}"'
+    yield f'            echo "$name $?" >> "$HPCFLOW_RUN/logs/{ENDS}"'
+    yield '            unset "steps[$name]"'
+    yield "        fi"
+    yield "    done"
+    yield "}"
     if plan.launcher.places_in_order:
         yield from _placed(plan)
 
 
 def _placed(plan: _Plan) -> Iterator[str]:
-    """Yield a wait until the schedulers have the first node."""
-    files = [f"{step.name}.json" for step in plan.schedulers]
-    yield "# jsrun places steps as they come: the scheduler's must have the first node."
-    there = " && ".join(f'-e "$HPCFLOW_RUN/{file}"' for file in files)
-    yield f"until [[ {there} ]]; do"
-    yield '    kill -0 "${steps[0]}" 2> /dev/null || exit 1'
-    yield "    sleep 1"
-    yield "done"
+    """Yield a wait until each scheduler has its place on the first node."""
+    yield "# jsrun places steps as they come: the first node must be the schedulers' before others."
+    for step in plan.schedulers:
+        yield f'until [[ -e "$HPCFLOW_RUN/{step.name}.json" ]]; do'
+        yield f'    if ! kill -0 "${{steps[{step.name}]}}" 2> /dev/null; then'
+        yield f'        tail -n 20 "$HPCFLOW_RUN/logs/step-{step.name}.log" >&2'
+        yield "        exit 1"
+        yield "    fi"
+        yield "    sleep 1"
+        yield "done"
 
 
 def _workers(plan: _Plan) -> Iterator[str]:
@@ -200,8 +215,9 @@ def _workers(plan: _Plan) -> Iterator[str]:
 def _driver(plan: _Plan) -> Iterator[str]:
     request, layout, launcher = plan.request, plan.layout, plan.launcher
     shards = f" --shards {layout.shards}" if layout.shards > 1 else ""
+    steps = ",".join(f"{each.step.name}:{each.slots}" for each in plan.workers)
     wait = (
-        f'hpcflow wait --run "$HPCFLOW_RUN" --slots {layout.slots.total}{shards}'
+        f'hpcflow wait --run "$HPCFLOW_RUN" --slots {layout.slots.total}{shards} --steps {steps}'
         f" --quorum {QUORUM} --limit {READY_WITHIN}"
     )
     arguments = "".join(f" {shlex.quote(argument)}" for argument in request.arguments)
@@ -215,7 +231,14 @@ def _driver(plan: _Plan) -> Iterator[str]:
         launch = launcher.launch(driver_step(layout))
     yield "# The driver: it starts when nearly all slots are ready; its exit code is the job's."
     yield from launch.prepare
-    yield f"{_before(launch)}{wait} || exit"
+    yield f"{_before(launch)}{wait} &"
+    yield 'waiting="$!"'
+    yield 'while kill -0 "$waiting" 2> /dev/null; do'
+    yield "    note_ends"
+    yield "    sleep 0.2"
+    yield "done"
+    yield 'wait "$waiting" || exit 1'
+    yield "unset waiting"
     yield "trap : INT TERM # from here on the driver stops in order, and then this script does"
     yield f"{_before(launch)}{command}"
 
@@ -230,7 +253,7 @@ def _common(request: Request, shard: int, shards: int) -> str:
 def _background(launch: Launch, command: str, name: str) -> Iterator[str]:
     yield from launch.prepare
     yield f'{_before(launch)}{command}{_CONTINUED}>> "$HPCFLOW_RUN/logs/step-{name}.log" 2>&1 &'
-    yield 'steps+=("$!")'
+    yield f'steps[{name}]="$!"'
 
 
 def _before(launch: Launch) -> str:

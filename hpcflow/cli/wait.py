@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.ends import ENDS, StepsEndedError, StepWatch, parse_steps
 from hpcflow.batch.walltime import parse_walltime
 from hpcflow.cli.steps import run_option
 from hpcflow.errors import FarmError
@@ -28,6 +29,12 @@ _END_OF_LOG = 2000
     help="Schedulers that the workers join.",
 )
 @click.option(
+    "--steps",
+    metavar="NAME:N,...",
+    help="Steps of workers and their slots, to notice one that ends: the script notes it in"
+    f" DIR/logs/{ENDS}.",
+)
+@click.option(
     "--quorum",
     metavar="SHARE",
     type=click.FloatRange(0, 1, min_open=True),
@@ -38,10 +45,13 @@ _END_OF_LOG = 2000
 @click.option(
     "--limit", metavar="TIME", default="10m", show_default=True, help="Longest wait, such as 10m."
 )
-def wait(run: Path, *, slots: int, shards: int, quorum: float, limit: str) -> None:
+def wait(
+    run: Path, *, slots: int, shards: int, steps: str | None, quorum: float, limit: str
+) -> None:
     """Wait until the workers of a batch job have joined its schedulers.
 
-    Fails, with the end of the workers' own log, if none has by the limit.
+    Fails, with the end of their own log, if none has by the limit, and at once if a scheduler or
+    workers with more than half of the slots have ended.
 
     \b
     Example:
@@ -51,8 +61,18 @@ def wait(run: Path, *, slots: int, shards: int, quorum: float, limit: str) -> No
 
     directory = RunDirectory(run.absolute())
     allocation = read_allocation()
+    watch = StepWatch(
+        logs=directory.logs,
+        workers={} if steps is None else parse_steps(steps),
+        slots=slots,
+        tell=_tell,
+    )
     processes = AllocatedProcesses(
-        directory, job=allocation.job, shards=shards, workers=allocation.workers
+        directory,
+        job=allocation.job,
+        shards=shards,
+        workers=allocation.workers,
+        heed=watch.slots_to_come,
     )
     try:
         with contextlib.ExitStack() as stack:
@@ -61,13 +81,19 @@ def wait(run: Path, *, slots: int, shards: int, quorum: float, limit: str) -> No
                 stack.callback(client.close)
             wait_for_workers(
                 clients,
-                slots=slots,
+                slots=watch.slots_to_come,
                 quorum=quorum,
                 limit_s=parse_walltime(limit),
-                tell=lambda line: click.echo(line, err=True),
+                tell=_tell,
             )
+    except StepsEndedError:
+        raise
     except FarmError as error:
         raise FarmError(f"{error}. {_last_words(directory)}") from None
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 def _last_words(directory: RunDirectory) -> str:

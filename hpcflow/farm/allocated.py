@@ -31,7 +31,13 @@ class AllocatedProcesses:
     """Schedulers and workers that the batch script started, and will end."""
 
     def __init__(
-        self, directory: RunDirectory, *, job: str | None, shards: int = 1, workers: int = 1
+        self,
+        directory: RunDirectory,
+        *,
+        job: str | None,
+        shards: int = 1,
+        workers: int = 1,
+        heed: Callable[[], object] | None = None,
     ) -> None:
         """Look for the farm of a batch job.
 
@@ -45,9 +51,12 @@ class AllocatedProcesses:
             Schedulers that share the workers.
         workers
             Workers of each, or an upper bound: time-outs grow with them.
+        heed
+            Called again and again while a scheduler is waited for; what it raises ends the wait.
         """
         self._directory = directory
         self._job = job
+        self._heed = heed
         self._shards = shards
         self._workers = workers
         self._clients: list[Client] = []
@@ -80,6 +89,8 @@ class AllocatedProcesses:
             address = scheduler_address(self._directory, job=self._job, shard=shard)
             if address is not None:
                 return address
+            if self._heed is not None:
+                self._heed()
             if time.monotonic() > deadline:
                 which = "" if self._shards == 1 else f" of shard {shard}"
                 raise FarmError(
@@ -152,7 +163,7 @@ def count_joined_slots(clients: Sequence[Client]) -> int:
 def wait_for_workers(
     clients: Sequence[Client],
     *,
-    slots: int,
+    slots: Callable[[], int],
     quorum: float,
     limit_s: float,
     tell: Callable[[str], None],
@@ -164,7 +175,7 @@ def wait_for_workers(
     clients
         A client of each scheduler.
     slots
-        Slots asked for.
+        Returns how many slots can still come; what it raises ends the wait.
     quorum
         Share of them to wait for (0, 1]; the others may join later.
     limit_s
@@ -177,13 +188,14 @@ def wait_for_workers(
     FarmError
         If none has joined by the limit.
     """
-    wanted = math.ceil(quorum * slots)
     deadline = time.monotonic() + limit_s
     joined = -1
     while True:
+        possible = slots()
+        wanted = math.ceil(quorum * possible)
         before, joined = joined, count_joined_slots(clients)
         if joined != before:
-            tell(f"{joined:,} of {slots:,} slots have joined")
+            tell(f"{joined:,} of {possible:,} slots have joined")
         if joined >= wanted:
             return joined
         if time.monotonic() > deadline:

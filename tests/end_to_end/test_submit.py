@@ -44,6 +44,13 @@ if __name__ == "__main__":
 
 def _submit_and_wait(*more: str, machine: str = "laptop") -> list[str]:
     """Submit the driver, wait for its batch job, and return what it printed of its outcomes."""
+    state, printed = _run(*more, machine=machine)
+    assert state == JobState.SUCCEEDED, printed
+    return sorted(line for line in printed.splitlines() if line.endswith(("anew", "again", "seen")))
+
+
+def _run(*more: str, machine: str) -> tuple[JobState, str]:
+    """Submit the driver, wait for its batch job; return how that ended, and what it printed."""
     options = ("--machine", machine, "--walltime", "5m", "--run", "r", "--account", "abc123")
     submitted = CliRunner().invoke(main, ["submit", "driver.py", *options, *more])
     assert submitted.exit_code == 0, submitted.stderr
@@ -54,9 +61,7 @@ def _submit_and_wait(*more: str, machine: str = "laptop") -> list[str]:
         time.sleep(0.05)
     state = system.state(record.id)
     system.cancel(record.id)
-    printed = CliRunner().invoke(main, ["logs", "r"]).stdout
-    assert state == JobState.SUCCEEDED, printed
-    return sorted(line for line in printed.splitlines() if line.endswith(("anew", "again", "seen")))
+    return state, CliRunner().invoke(main, ["logs", "r"]).stdout
 
 
 def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_continues_its_run(
@@ -94,3 +99,32 @@ def test_on_lsf_every_slot_has_a_gpu_of_its_own(
     assert len(seen) == 6
     assert sorted(device for _, device in seen) == list("012345")
     assert verify(RunDirectory(tmp_path / "r")).succeeded == 48
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "step", "said"),
+    [
+        ('"lo"', '"lo9"', "scheduler", "cannot listen on interface 'lo9'"),
+        ('"lo"  ', '"lo"\nscratch = "/dev/null"  ', "workers", "/dev/null"),
+    ],
+)
+def test_a_step_that_cannot_start_ends_the_job_at_once_with_its_own_words(
+    before: str,
+    after: str,
+    step: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    laptop = (MACHINES / "laptop.toml").read_text()
+    assert before in laptop
+    Path("here.toml").write_text(laptop.replace(before, after))
+    Path("driver.py").write_text(_DRIVER)
+
+    state, printed = _run(machine="here.toml")  # fails at its deadline, long before `wait` gives up
+
+    assert state == JobState.FAILED, printed
+    assert f"cannot start: step {step} has ended with code " in printed
+    assert said in printed.partition("cannot start: ")[2]
+    assert "anew" not in printed

@@ -24,16 +24,18 @@ set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit
 
 # Only you can read what the steps print.
-(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log)
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,workers-first-node,workers}.log &&
+    true > "$HPCFLOW_RUN/logs/steps-ended.txt")
 
 # The scheduler, on the first node.
 rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
-steps=()
+declare -A steps=() # process ids of the steps that run, by name
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 10 --gpu_per_rs 0 --bind rs \
     hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 \
     >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
-steps+=("$!")
+steps[scheduler]="$!"
 end_steps() {
+    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null
     kill "${steps[@]}" 2> /dev/null
     for _ in {1..100}; do # 20 s to end in order
         [[ -n "$(jobs -pr)" ]] || break
@@ -43,9 +45,22 @@ end_steps() {
     wait
 }
 trap end_steps EXIT
-# jsrun places steps as they come: the scheduler's must have the first node.
+note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them
+    local name
+    for name in "${!steps[@]}"; do
+        if ! kill -0 "${steps[$name]}" 2> /dev/null; then
+            wait "${steps[$name]}"
+            echo "$name $?" >> "$HPCFLOW_RUN/logs/steps-ended.txt"
+            unset "steps[$name]"
+        fi
+    done
+}
+# jsrun places steps as they come: the first node must be the schedulers' before others.
 until [[ -e "$HPCFLOW_RUN/scheduler.json" ]]; do
-    kill -0 "${steps[0]}" 2> /dev/null || exit 1
+    if ! kill -0 "${steps[scheduler]}" 2> /dev/null; then
+        tail -n 20 "$HPCFLOW_RUN/logs/step-scheduler.log" >&2
+        exit 1
+    fi
     sleep 1
 done
 
@@ -53,15 +68,22 @@ done
 jsrun --smpiargs off --nrs 6 --rs_per_host 6 --tasks_per_rs 1 --cpu_per_rs 5 --gpu_per_rs 1 --bind rs \
     hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per slot \
     >> "$HPCFLOW_RUN/logs/step-workers-first-node.log" 2>&1 &
-steps+=("$!")
+steps[workers-first-node]="$!"
 jsrun --smpiargs off --nrs 6 --rs_per_host 6 --tasks_per_rs 1 --cpu_per_rs 7 --gpu_per_rs 1 --bind rs \
     hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --worker-per slot \
     >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
-steps+=("$!")
+steps[workers]="$!"
 
 # The driver: it starts when nearly all slots are ready; its exit code is the job's.
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
-    hpcflow wait --run "$HPCFLOW_RUN" --slots 12 --quorum 0.98 --limit 10m || exit
+    hpcflow wait --run "$HPCFLOW_RUN" --slots 12 --steps workers-first-node:6,workers:6 --quorum 0.98 --limit 10m &
+waiting="$!"
+while kill -0 "$waiting" 2> /dev/null; do
+    note_ends
+    sleep 0.2
+done
+wait "$waiting" || exit 1
+unset waiting
 trap : INT TERM # from here on the driver stops in order, and then this script does
 jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
     python /gpfs/alpine/abc123/driver.py

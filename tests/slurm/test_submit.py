@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -136,6 +137,40 @@ def test_two_shards_serve_the_slots_of_their_own_nodes(tmp_path: Path) -> None:
     assert len(addresses) == 2
     assert all(sum(address in log.read_text() for log in steps) == 1 for address in addresses)
     assert not job.run.scheduler_file(2).exists()
+
+
+def test_a_shard_whose_workers_cannot_start_costs_its_slots_alone(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, WAITS_HALF_WAY), RunDirectory(tmp_path / "run")
+    options = ("--machine", "test-slurm", "--walltime", "5m", "--run", run.path, "--nodes", "4")
+    gate = tmp_path / "gate"
+    gate.touch()
+    arguments = ("--shards", "2", "--dry-run", "--", tmp_path / "notes", gate)
+    script = hpcflow("submit", path, *options, *arguments).stdout
+    broken = script.replace("--shard 2 --worker-per node", "--shard 2 --worker-per nobody")
+    assert broken != script
+    run.create()
+    run.lock.touch()
+    (run.path / "batch.sh").write_text(broken)
+    answer = call("sbatch", "--parsable", str(run.path / "batch.sh"))
+    job = Job(answer.stdout.strip(), run)
+    job.assert_succeeded()
+    assert {host for host, _ in places(job)} <= {"node1", "node2"}
+    log = (run.logs / f"batch-{job.id}.log").read_text()
+    assert "going on without 4 slots: step workers-2 has ended with code" in log
+    assert "'nobody' is not one of 'node', 'slot'" in log
+
+
+def test_a_scheduler_that_cannot_start_ends_the_job_with_its_words(tmp_path: Path) -> None:
+    machine = tmp_path / "mistaken.toml"
+    text = (MACHINES / "test-slurm.toml").read_text()
+    machine.write_text(text.replace('interface = "lo"', 'interface = "ib9"'))
+    path, run = driver(tmp_path, SLEEPS), tmp_path / "run"
+    job = submit(path, run, "--machine", machine)
+    assert job.wait() == "FAILED"
+    assert job.described["ExitCode"] == "1:0"
+    log = (run / "logs" / f"batch-{job.id}.log").read_text()
+    assert re.search("step (scheduler|workers) has ended with code 2", log)
+    assert "cannot listen on interface 'ib9'" in log
 
 
 def test_cpu_slots_stand_next_to_gpu_slots_as_a_pool_of_their_own(tmp_path: Path) -> None:
