@@ -14,9 +14,9 @@ from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
 from hpcflow.farm.cluster import Gone
-from hpcflow.farm.process import SLOTS
 from hpcflow.farm.rendezvous import scheduler_address
-from hpcflow.farm.security import load_security
+from hpcflow.farm.security import security_for
+from hpcflow.farm.servers import SLOTS, Refusal, read_refusals
 from hpcflow.farm.tuning import make_client
 from hpcflow.journal.directory import RunDirectory
 
@@ -76,7 +76,8 @@ class AllocatedProcesses:
         with contextlib.ExitStack() as undo:
             for shard in range(1, self._shards + 1):
                 address = self._wait_for_address(shard, deadline=deadline)
-                security = load_security(self._directory.security)
+                insecure = address.startswith("tcp:")
+                security = security_for(self._directory.security, insecure=insecure)
                 client = make_client(address, security, workers=self._workers)
                 undo.callback(client.close)
                 self._addresses.append(address)
@@ -181,15 +182,16 @@ def wait_for_workers(
     limit_s
         Longest wait [s]; with fewer than the quorum by then, those that are there begin.
     tell
-        Called with a line whenever the number has changed.
+        Called with a line whenever the number has changed, and for each worker that is refused.
 
     Raises
     ------
     FarmError
-        If none has joined by the limit.
+        If none has joined by the limit, or all were refused.
     """
     deadline = time.monotonic() + limit_s
     joined = -1
+    refused: dict[str, Refusal] = {}
     while True:
         possible = slots()
         wanted = math.ceil(quorum * possible)
@@ -198,10 +200,20 @@ def wait_for_workers(
             tell(f"{joined:,} of {possible:,} slots have joined")
         if joined >= wanted:
             return joined
-        if time.monotonic() > deadline:
+        for refusal in read_refusals(clients):
+            if refused.setdefault(refusal.worker, refusal) is refusal:
+                tell(refusal.reason)
+        never = sum(refusal.slots for refusal in refused.values())
+        if joined + never >= wanted or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     if joined:
-        tell(f"going on with {joined:,} slots: {wanted:,} did not join within {limit_s:g} s")
+        why = (
+            f"{never:,} were refused" if never else f"{wanted:,} did not join within {limit_s:g} s"
+        )
+        tell(f"going on with {joined:,} slots: {why}")
         return joined
+    if refused:
+        first = next(iter(refused.values()))
+        raise FarmError(f"cannot start: no worker was taken. {first.reason.removesuffix('.')}")
     raise FarmError(f"cannot start: no worker has joined within {limit_s:g} s")

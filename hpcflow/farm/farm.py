@@ -34,6 +34,7 @@ from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, sh
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Lanes, Report
+from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import Setup
 from hpcflow.journal.directory import RunDirectory
 
@@ -205,6 +206,7 @@ class Farm:
     def _lanes(self, report: Callable[[Report], None]) -> Lanes:
         root = self._directory.path.absolute()
         setup = Setup(
+            versions=own_versions(),
             sys_path=driver_path(),
             directory=str(Path.cwd()),
             run_seed=self.seed,

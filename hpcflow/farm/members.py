@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from distributed import Client
 
 from hpcflow.errors import FarmError
 from hpcflow.farm.mail import Broken, Request, Worker
+from hpcflow.farm.servers import REFUSED, Refusal, read_refusals
+from hpcflow.farm.transport import GaveUp
 
 _ANSWER_S = 120.0
 
@@ -19,7 +22,7 @@ _ANSWER_S = 120.0
 class Members:
     """Follows the workers of every shard; a shard that goes takes its own along, and no others."""
 
-    def __init__(self, clients: Sequence[Client], post: Callable[[Request], None]) -> None:
+    def __init__(self, clients: Sequence[Client], post: Callable[[Request | GaveUp], None]) -> None:
         """Follow nobody yet.
 
         Parameters
@@ -66,6 +69,8 @@ class Members:
         client.unsubscribe_topic(topic)
         for address in client.scheduler_info(n_workers=-1)["workers"]:
             self._tell(shard, address, up=True)
+        for refusal in read_refusals([client]):
+            self._refuse(refusal)
 
     def _scheduler_said(self, shard: int, event: tuple[float, Any]) -> None:
         match event[1]:
@@ -73,6 +78,13 @@ class Members:
                 self._tell(shard, address, up=True)
             case {"action": "remove-worker", "worker": str(address)}:
                 self._tell(shard, address, up=False)
+            case {"action": action, **refusal} if action == REFUSED:
+                self._refuse(msgspec.convert(refusal, Refusal))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Give up the slots of a worker that the scheduler has not taken."""
+        for index in range(refusal.slots):
+            self._post(GaveUp(f"{refusal.worker}.{index}", refusal.reason))
 
     def _tell(self, shard: int, address: str, *, up: bool) -> None:
         with self._lock:

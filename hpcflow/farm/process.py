@@ -24,50 +24,37 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 import dask
 import msgspec
 import psutil
-from distributed import Scheduler, Worker
 from distributed.utils import get_ip, get_ip_interface
 
 from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError, RequestError, nearest
-from hpcflow.farm.rendezvous import publish_scheduler, scheduler_address
+from hpcflow.farm.dashboard import LOOPBACK, announcement, tunnel
+from hpcflow.farm.rendezvous import find_scheduler, publish_scheduler
 from hpcflow.farm.security import (
     create_credentials,
     credentials_id,
-    load_security,
     remove_credentials,
+    security_for,
+    warn_insecure,
 )
+from hpcflow.farm.servers import SLOTS, FarmScheduler, FarmWorker, plain_refusal
 from hpcflow.farm.slots import Slots
 from hpcflow.farm.tuning import settings
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.scheduler_file import SchedulerFile
+from hpcflow.private import make_scratch
 
 _PR_SET_CHILD_SUBREAPER = 36
-SLOTS = "hpcflow-slots"
-"""The Dask resource by which a worker says how many slots it serves."""
-
-
-class _QuietScheduler(Scheduler):
-    """Without an HTTP server: anybody on the machine could read it."""
-
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        pass
-
-
-class _QuietWorker(Worker):
-    """Without an HTTP server: anybody on the machine could read it."""
-
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        pass
+_ANY_PORT = f"{LOOPBACK}:0"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +76,12 @@ class Place:
     """The pipe whose end ends the process."""
     temporary: bool = False
     """Whether the directory goes with the farm."""
+    dashboard: bool = False
+    """Whether a scheduler serves Dask's dashboard, and its workers theirs, on loopback."""
+    insecure: bool = False
+    """Whether a scheduler does without TLS; its workers then do, too."""
+    login: str | None = None
+    """A host by which ours can be reached from outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +133,15 @@ async def _schedule(place: Place) -> None:
         if leads:
             create_credentials(directory.security)
         else:
-            await _address(place, shard=1)  # by then the credentials are this session's
+            await _find(place, shard=1)  # by then the credentials are this session's
     credentials = credentials_id(directory.security)
 
     def clear() -> None:
-        """Leave nothing of this session, nor anything away of a session that has begun since."""
-        if credentials_id(directory.security) == credentials:
+        """Leave nothing of this session, nor anything away of a session that has begun since.
+
+        The first scheduler may have removed the credentials already.
+        """
+        if credentials_id(directory.security) in {credentials, None}:
             directory.scheduler_file(place.shard).unlink(missing_ok=True)
             if leads:
                 remove_credentials(directory.security)
@@ -153,36 +149,72 @@ async def _schedule(place: Place) -> None:
                 shutil.rmtree(directory.path, ignore_errors=True)
 
     _end_with(place.parent, clear)
-    scheduler = await _QuietScheduler(
-        host=place.host, port=0, protocol="tls", security=load_security(directory.security)
+    scheduler = await FarmScheduler(
+        host=place.host,
+        port=0,
+        protocol="tcp" if place.insecure else "tls",
+        security=security_for(directory.security, insecure=place.insecure),
+        dashboard_address=_ANY_PORT if place.dashboard else None,
     )
-    publish_scheduler(directory, scheduler.address, job=place.job, shard=place.shard)
+    content = _introduce(scheduler, place)
+    publish_scheduler(directory, content, shard=place.shard)
+    if place.insecure:
+        warn_insecure(content.address)
+    if (text := announcement(content)) is not None:
+        click.echo(text, err=True)
     await scheduler.finished()
 
 
+def _introduce(scheduler: FarmScheduler, place: Place) -> SchedulerFile:
+    node, dashboard, way = socket.gethostname(), None, None
+    if place.dashboard:
+        port = scheduler.services["dashboard"].port
+        dashboard, way = f"{LOOPBACK}:{port}", tunnel(port, node=node, through=place.login)
+    return SchedulerFile(
+        address=scheduler.address,
+        pid=os.getpid(),
+        job=place.job,
+        node=node,
+        dashboard=dashboard,
+        tunnel=way,
+    )
+
+
 async def _work(place: Place, role: WorkerRole) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix="hpcflow-", dir=role.scratch))
+    scratch = make_scratch(role.scratch)
 
     def clear() -> None:
         shutil.rmtree(scratch, ignore_errors=True)
 
     _end_with(place.parent, clear)
     _adopt_orphans()
-    address = await _address(place, shard=place.shard)
-    worker = await _QuietWorker(
-        address,
+    try:
+        scheduler = await _find(place, shard=place.shard)
+        with plain_refusal():
+            worker = await _make_worker(scheduler, place, role, scratch=scratch)
+        await worker.finished()
+    finally:
+        clear()
+
+
+def _make_worker(
+    scheduler: SchedulerFile, place: Place, role: WorkerRole, *, scratch: Path
+) -> FarmWorker:
+    """Return a worker that does as its scheduler does: with TLS and a dashboard, or without."""
+    protocol = scheduler.address.partition("://")[0]
+    return FarmWorker(
+        scheduler.address,
         name=role.name,
         host=place.host,
-        protocol="tls",
-        security=load_security(place.directory.security),
+        protocol=protocol,
+        security=security_for(place.directory.security, insecure=protocol == "tcp"),
         nthreads=1,
         memory_limit=0,
         local_directory=str(scratch),
+        dashboard_address=_ANY_PORT if scheduler.dashboard else None,
         resources={SLOTS: len(role.resources)},
         plugins=(Slots(role.resources, node=role.node),),
     )
-    await worker.finished()
-    clear()
 
 
 def _adopt_orphans() -> None:
@@ -190,18 +222,18 @@ def _adopt_orphans() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-async def _address(place: Place, *, shard: int) -> str:
+async def _find(place: Place, *, shard: int) -> SchedulerFile:
     """Wait for the scheduler of a shard: another process starts it."""
     limit_s = 600.0
     deadline = time.monotonic() + limit_s
-    while (address := scheduler_address(place.directory, job=place.job, shard=shard)) is None:
+    while (found := find_scheduler(place.directory, job=place.job, shard=shard)) is None:
         if time.monotonic() > deadline:
             raise FarmError(
                 f"cannot join the farm of {str(place.directory.path)!r}: no scheduler has come up"
                 f" within {limit_s:g} s. Look into the scheduler's log."
             )
         await asyncio.sleep(0.02)
-    return address
+    return found
 
 
 def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
@@ -227,6 +259,8 @@ def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
 @click.option("--temporary", is_flag=True)
 @click.option("--shard", type=int, default=1)
 @click.option("--workers", type=int, default=1)
+@click.option("--dashboard", is_flag=True)
+@click.option("--insecure", is_flag=True)
 @click.pass_context
 def main(
     context: click.Context,
@@ -236,6 +270,8 @@ def main(
     temporary: bool,
     shard: int,
     workers: int,
+    dashboard: bool,
+    insecure: bool,
 ) -> None:
     """Run one process of a farm on this machine."""
     context.obj = Place(
@@ -244,6 +280,8 @@ def main(
         temporary=temporary,
         shard=shard,
         workers=workers,
+        dashboard=dashboard,
+        insecure=insecure,
     )
 
 

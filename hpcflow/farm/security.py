@@ -11,6 +11,7 @@ import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -81,6 +82,22 @@ def load_security(directory: Path) -> Security:
         for part in ("cert", "key")
     }
     return Security(require_encryption=True, tls_ca_file=authority, **roles)
+
+
+def security_for(directory: Path, *, insecure: bool) -> Security:
+    """Return Dask's security settings of a farm: mutual TLS, unless it was asked to do without."""
+    from distributed import Security
+
+    return Security(require_encryption=False) if insecure else load_security(directory)
+
+
+def warn_insecure(address: str) -> None:
+    """Say on standard error what it means to do without TLS."""
+    click.echo(
+        f"warning: the farm at {address} is insecure: whoever can reach that address can run code"
+        " as you, and read and change what travels. Leave out `insecure` for mutual TLS.",
+        err=True,
+    )
 
 
 def credentials_id(directory: Path) -> int | None:

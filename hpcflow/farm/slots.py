@@ -22,7 +22,8 @@ from hpcflow.core.resources import SlotResources
 from hpcflow.farm.child import Child
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.modules import find_modules
-from hpcflow.farm.wire import Down, Setup, SlotInfo, Up
+from hpcflow.farm.versions import mismatch, own_versions
+from hpcflow.farm.wire import Down, Greeting, Setup, SlotInfo, Up
 
 if TYPE_CHECKING:
     from distributed import Worker
@@ -39,10 +40,24 @@ class Slots(WorkerPlugin):
 
     name = "hpcflow-slots"
 
-    def __init__(self, resources: Sequence[SlotResources], *, node: str) -> None:
-        """Take the slots' resources, and the name of the node they are on."""
+    def __init__(
+        self, resources: Sequence[SlotResources], *, node: str, ends_at: float | None = None
+    ) -> None:
+        """Take the slots' resources, and the name of the node they are on.
+
+        Parameters
+        ----------
+        resources
+            What each slot is pinned to.
+        node
+            Name of their node.
+        ends_at
+            When the worker's own wall time is over [s since the epoch]; what the client says of
+            the farm's if None.
+        """
         self._resources = resources
         self._node = node
+        self._ends_at = ends_at
         self._session: _Session | None = None
 
     async def setup(self, worker: Worker) -> None:
@@ -55,13 +70,25 @@ class Slots(WorkerPlugin):
         await self._replace(None)
 
     async def lane(self, comm: Comm, setup: bytes) -> Status:
-        """Serve one client until its lane ends."""
+        """Serve one client until its lane ends, or tell one of another installation why not."""
+        name, driver = str(self._worker.name), msgspec.msgpack.decode(setup, type=Greeting)
+        refusal = mismatch(
+            own_versions(), driver.versions, who=f"worker {name}", peer_name="the driver"
+        )
+        if refusal is not None:
+            lane = Lane(comm, patience_s=CLIENT_PATIENCE_S)
+            for index in range(len(self._resources)):
+                lane.send(("dead", index, f"{name}.{index}", refusal))
+            await lane.run(lambda _: None)
+            return Status.dont_reply
         facts = msgspec.msgpack.decode(setup, type=Setup)
+        if self._ends_at is not None:
+            facts = msgspec.structs.replace(facts, ends_at=self._ends_at)
         find_modules(facts.sys_path)
         session = _Session(
             Lane(comm, patience_s=CLIENT_PATIENCE_S),
             facts,
-            name=str(self._worker.name),
+            name=name,
             node=self._node,
             resources=self._resources,
         )
@@ -235,6 +262,7 @@ class _Slot:
             booted=child.booted,
             preload_s=preload_s,
             sharing=self._resources.sharing,
+            versions=own_versions(),
         )
         self._send("slot", self._life, msgspec.msgpack.encode(info))
 

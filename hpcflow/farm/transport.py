@@ -18,7 +18,8 @@ from hpcflow.core.stimulus import Failure, Join, Leave, Return
 from hpcflow.core.task import Cause, ErrorText
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.slots import HANDLER
-from hpcflow.farm.wire import STORAGE, Death, Result, Setup, SlotInfo, Work
+from hpcflow.farm.versions import mismatch, own_versions
+from hpcflow.farm.wire import STORAGE, Death, Greeting, Result, Setup, SlotInfo, Work
 
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
@@ -283,10 +284,7 @@ class _WorkerLane:
                 if slot is not None and self._places[slot][1] == life:
                     self._report(self, _returned(slot, blob))
             case ("slot", int(number), int(life), bytes(body)):
-                info = msgspec.msgpack.decode(body, type=SlotInfo)
-                self._names[number] = info.name
-                self._places[info.name] = (number, life)
-                self._report(self, Joined(info))
+                self._join(number, life, body)
             case ("down", int(number), int(), bytes(body)):
                 death = msgspec.msgpack.decode(body, type=Death)
                 self._report(self, _left(self._forget(number), death))
@@ -297,6 +295,20 @@ class _WorkerLane:
                 self._report(self, GaveUp(name, reason))
             case _:
                 raise AssertionError(f"unknown message {message[:1]!r}")
+
+    def _join(self, number: int, life: int, body: bytes) -> None:
+        """Take a slot, unless its worker is of another installation and did not say so."""
+        greeting = msgspec.msgpack.decode(body, type=Greeting)
+        refusal = mismatch(
+            greeting.versions, own_versions(), who=f"slot {greeting.name}", peer_name="the driver"
+        )
+        if refusal is not None:
+            self._report(self, GaveUp(greeting.name, refusal))
+            return
+        info = msgspec.msgpack.decode(body, type=SlotInfo)
+        self._names[number] = info.name
+        self._places[info.name] = (number, life)
+        self._report(self, Joined(info))
 
     def _forget(self, number: int) -> str:
         slot = self._names.pop(number)
@@ -321,7 +333,12 @@ def _returned(slot: str, blob: bytes) -> Return | DiskFull:
         failures={
             index: Failure(
                 cause=Cause(wreck.cause),
-                error=ErrorText(type=wreck.type, message=wreck.message, traceback=wreck.traceback),
+                error=ErrorText(
+                    type=wreck.type,
+                    message=wreck.message,
+                    traceback=wreck.traceback,
+                    pickled=wreck.pickled,
+                ),
                 started=times[index],
                 finished=times[index + 1],
             )

@@ -56,9 +56,27 @@ class Up(enum.IntEnum):
     RESULT = 3
 
 
+class Versions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process runs on; see `hpcflow.farm.versions`."""
+
+    python: str
+    """Major and minor version."""
+    distributed: str
+    hpcflow: str
+
+
+class Greeting(msgspec.Struct, frozen=True, kw_only=True):
+    """What every version can read of another's `Setup` or `SlotInfo`, whatever else is in it."""
+
+    versions: Versions | None = None
+    name: str = ""
+
+
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """What a runner must know before it can run anything."""
 
+    versions: Versions
+    """The driver's."""
     sys_path: list[str]
     """The driver's, so that the same modules are found."""
     directory: str
@@ -87,6 +105,8 @@ class SlotInfo(msgspec.Struct, frozen=True, kw_only=True):
     preload_s: float
     sharing: int
     """Slots that may be on its device at a time."""
+    versions: Versions
+    """The worker's."""
 
 
 class Death(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +151,8 @@ class Wreck(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     message: str
     traceback: str
+    pickled: bytes = b""
+    """The exception itself, if it can travel."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):

@@ -170,7 +170,7 @@ def test_an_expired_certificate_of_the_right_authority_is_refused(place: Path) -
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "hpcflow.farm.process", "--directory", str(run.path)]
     command += ["--parent", str(reader)]
-    worker = ["worker", "--name", "w", "--slots", "1", "--cores", "0"]
+    worker = ["worker", "--name", "w", "--resources", '[{"cores": [0]}]']
     with (
         (place / "log").open("w") as log,
         subprocess.Popen([*command, "scheduler"], pass_fds=(reader,), stderr=log),
