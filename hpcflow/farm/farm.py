@@ -26,6 +26,7 @@ from hpcflow.farm.cluster import LocalProcesses, Processes, Start
 from hpcflow.farm.dispatcher import Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
+from hpcflow.farm.lanes import Lanes
 from hpcflow.farm.mail import Preload, Statistics
 from hpcflow.farm.members import Members
 from hpcflow.farm.modules import driver_path
@@ -33,7 +34,7 @@ from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_func
 from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, share_machine
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
-from hpcflow.farm.transport import Call, Lanes, Report
+from hpcflow.farm.transport import Call, Report
 from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import Setup
 from hpcflow.journal.directory import RunDirectory

@@ -1,30 +1,13 @@
-"""The seam between the dispatcher and the workers, and lanes as its implementation."""
+"""The seam between the dispatcher and the workers: what a transport does, and what it says."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import time
-from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import msgspec
-from distributed.comm.core import Comm, CommClosedError, connect
+from typing import Protocol
 
 from hpcflow.core.instruction import Chunk
-from hpcflow.core.stimulus import Failure, Join, Leave, Return
-from hpcflow.core.task import Cause, ErrorText
-from hpcflow.farm.lane import Lane, Message
-from hpcflow.farm.slots import HANDLER
-from hpcflow.farm.versions import mismatch, own_versions
-from hpcflow.farm.wire import STORAGE, Death, Greeting, Result, Setup, SlotInfo, Work
-
-WORKER_PATIENCE_S = 20.0
-"""A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
-_LONGEST_BACKOFF_S = 5.0
-_LAST_WAIT_S = 2.0
+from hpcflow.core.stimulus import Join, Leave, Return
+from hpcflow.farm.wire import SlotInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +43,17 @@ Report = Joined | GaveUp | DiskFull | Unforeseen | Join | Leave | Return
 """What the transport tells the dispatcher; `Join`, `Leave` and `Return` are its stimuli."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a stage does with its inputs."""
+
+    number: int
+    """The function's number on this farm."""
+    blob: bytes
+    """The pickled function."""
+    limit_s: float | None
+
+
 class Transport(Protocol):
     """How chunks reach slots and outcomes come back. All methods run on the farm's loop."""
 
@@ -90,285 +84,3 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Let go of every worker."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What a stage does with its inputs."""
-
-    number: int
-    """The function's number on this farm."""
-    blob: bytes
-    """The pickled function."""
-    limit_s: float | None
-
-
-class Lanes:
-    """One lane to each worker."""
-
-    def __init__(
-        self, report: Callable[[Report], None], *, setup: Setup, connection: dict[str, Any]
-    ) -> None:
-        """Make a transport without workers.
-
-        Parameters
-        ----------
-        report
-            Called on the loop with everything that workers say.
-        setup
-            What every runner must know.
-        connection
-            Dask's connection arguments: its TLS context.
-        """
-        self._report = report
-        self._setup = setup
-        self._connection = connection
-        self._preloads: list[tuple[str, bytes]] = []
-        self._workers: dict[str, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        """Those of the workers, and of workers removed whose lanes are not closed yet."""
-        self._lanes: dict[str, _WorkerLane] = {}
-        self._slots: dict[str, _WorkerLane] = {}
-
-    def add_worker(self, address: str) -> None:
-        """Keep a lane open to the worker at `address` until it is removed."""
-        if address not in self._workers:
-            task = self._workers[address] = asyncio.ensure_future(self._keep(address))
-            self._tasks.add(task)
-            task.add_done_callback(self._kept)
-
-    def _kept(self, task: asyncio.Task[None]) -> None:
-        """Report an end that nobody foresaw, instead of leaving the driver to wait."""
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._report(Unforeseen(f"a lane failed: {error!r}"))
-
-    def remove_worker(self, address: str) -> None:
-        """End the lane to the worker."""
-        task = self._workers.pop(address, None)
-        if task is not None:
-            task.cancel()
-
-    def preload(self, name: str, blob: bytes) -> None:
-        """Send a preload down every lane, later ones included."""
-        self._preloads.append((name, blob))
-        for lane in self._lanes.values():
-            lane.preload(name, blob)
-
-    def send(self, slot: str, chunk: Chunk, call: Call) -> None:
-        """Send a chunk down its slot's lane.
-
-        A slot that has just gone is passed over: word of it is in the mail, and gives the chunk
-        back.
-        """
-        if slot in self._slots:
-            self._slots[slot].send(slot, chunk, call)
-
-    def kill(self, slot: str, chunk: int) -> None:
-        """Ask the worker to end the slot's runner."""
-        if slot in self._slots:
-            self._slots[slot].kill(slot, chunk)
-
-    def forget(self, function: int) -> None:
-        """Tell every worker that has the function to drop it."""
-        for lane in self._lanes.values():
-            lane.forget(function)
-
-    async def close(self) -> None:
-        """Close every lane."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _keep(self, address: str) -> None:
-        backoff_s = 0.05
-        while True:
-            with contextlib.suppress(OSError, CommClosedError):
-                await self._use(address)
-                backoff_s = 0.05
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
-
-    async def _use(self, address: str) -> None:
-        comm = await self._connect(address)
-        await comm.write(
-            {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
-        )
-        lane = _WorkerLane(Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
-        self._lanes[address] = lane
-        for name, blob in self._preloads:
-            lane.preload(name, blob)
-        reason = "the client let go of it"
-        try:
-            reason = await lane.lane.run(lane.receive)
-        finally:
-            del self._lanes[address]
-            for slot in lane.slots():
-                del self._slots[slot]
-                self._report(Leave(slot=slot, reason=f"worker {address}: {reason}", at=time.time()))
-
-    async def _connect(self, address: str) -> Comm:
-        """Connect; when cancelled meanwhile, leave no half-open connection behind."""
-        connecting = asyncio.ensure_future(connect(address, **self._connection))
-        try:
-            return await asyncio.shield(connecting)
-        except asyncio.CancelledError:
-            await asyncio.wait([connecting], timeout=_LAST_WAIT_S)
-            if not connecting.cancel() and connecting.exception() is None:
-                connecting.result().abort()
-            raise
-
-    def _arrived(self, lane: _WorkerLane, report: Report) -> None:
-        match report:
-            case Joined(info):
-                self._slots[info.name] = lane
-            case Leave():
-                self._slots.pop(report.slot, None)
-            case GaveUp(slot):
-                self._slots.pop(slot, None)
-        self._report(report)
-
-
-class _WorkerLane:
-    """The client's end of one lane."""
-
-    def __init__(self, lane: Lane, report: Callable[[_WorkerLane, Report], None]) -> None:
-        self.lane = lane
-        self._report = report
-        self._names: dict[int, str] = {}
-        """Slots that are up, by their number on the worker."""
-        self._places: dict[str, tuple[int, int]] = {}
-        """Number and life of each slot that is up."""
-        self._functions: set[int] = set()
-
-    def slots(self) -> list[str]:
-        return list(self._places)
-
-    def preload(self, name: str, blob: bytes) -> None:
-        self.lane.send(("preload", name, blob))
-
-    def send(self, slot: str, chunk: Chunk, call: Call) -> None:
-        if call.number not in self._functions:
-            self._functions.add(call.number)
-            self.lane.send(("function", call.number, call.blob))
-        blob = msgspec.msgpack.encode(
-            Work(
-                chunk=chunk.number,
-                stage=chunk.stage,
-                function=call.number,
-                attempt=chunk.attempt,
-                limit_s=call.limit_s,
-                keys=[task.key for task in chunk.tasks],
-                inputs=[task.payload for task in chunk.tasks],
-            )
-        )
-        number, life = self._places[slot]
-        self.lane.send(("chunk", number, life, chunk.number, call.limit_s, call.number, blob))
-
-    def kill(self, slot: str, chunk: int) -> None:
-        number, life = self._places[slot]
-        self.lane.send(("kill", number, life, chunk))
-
-    def forget(self, function: int) -> None:
-        if function in self._functions:
-            self._functions.remove(function)
-            self.lane.send(("forget", function))
-
-    # -- what the worker says
-
-    def receive(self, message: Message) -> None:
-        match message:
-            case ("out", int(number), int(life), bytes(blob)):
-                slot = self._names.get(number)
-                if slot is not None and self._places[slot][1] == life:
-                    self._report(self, _returned(slot, blob))
-            case ("slot", int(number), int(life), bytes(body)):
-                self._join(number, life, body)
-            case ("down", int(number), int(), bytes(body)):
-                death = msgspec.msgpack.decode(body, type=Death)
-                self._report(self, _left(self._forget(number), death))
-            case ("dead", int(number), str(name), str(reason)):
-                if number in self._names:
-                    self._forget(number)
-                    self._report(self, Leave(slot=name, reason=reason, at=time.time()))
-                self._report(self, GaveUp(name, reason))
-            case _:
-                raise AssertionError(f"unknown message {message[:1]!r}")
-
-    def _join(self, number: int, life: int, body: bytes) -> None:
-        """Take a slot, unless its worker is of another installation and did not say so."""
-        greeting = msgspec.msgpack.decode(body, type=Greeting)
-        refusal = mismatch(
-            greeting.versions, own_versions(), who=f"slot {greeting.name}", peer_name="the driver"
-        )
-        if refusal is not None:
-            self._report(self, GaveUp(greeting.name, refusal))
-            return
-        info = msgspec.msgpack.decode(body, type=SlotInfo)
-        self._names[number] = info.name
-        self._places[info.name] = (number, life)
-        self._report(self, Joined(info))
-
-    def _forget(self, number: int) -> str:
-        slot = self._names.pop(number)
-        del self._places[slot]
-        return slot
-
-
-def _returned(slot: str, blob: bytes) -> Return | DiskFull:
-    result = _results.decode(blob)
-    for wreck in result.wrecks.values():
-        if wreck.cause == STORAGE:
-            return DiskFull(wreck.message)
-    laps = array("d")
-    laps.frombytes(result.laps)
-    times = laps.tolist()
-    return Return(
-        slot=slot,
-        chunk=result.chunk,
-        values=result.values,
-        started=times[:-1],
-        finished=times[1:],
-        failures={
-            index: Failure(
-                cause=Cause(wreck.cause),
-                error=ErrorText(
-                    type=wreck.type,
-                    message=wreck.message,
-                    traceback=wreck.traceback,
-                    pickled=wreck.pickled,
-                ),
-                started=times[index],
-                finished=times[index + 1],
-            )
-            for index, wreck in result.wrecks.items()
-        },
-        stored={**result.pickles, **result.payloads},
-    )
-
-
-_results = msgspec.msgpack.Decoder(Result)
-_DEATHS = {
-    Cause.SIGNAL: "RunnerKilled",
-    Cause.EXIT: "RunnerExited",
-    Cause.TIME_LIMIT: "TimeLimitExceeded",
-}
-
-
-def _left(slot: str, death: Death) -> Leave:
-    now, culprit = time.time(), death.culprit
-    if death.on_request or culprit is None:
-        return Leave(slot=slot, reason=death.reason, at=now, on_request=death.on_request)
-    cause = Cause(culprit.cause)
-    error = ErrorText(type=_DEATHS[cause], message=culprit.message, traceback=culprit.traceback)
-    return Leave(
-        slot=slot,
-        reason=death.reason,
-        at=now,
-        chunk=culprit.chunk,
-        index=culprit.index,
-        failure=Failure(
-            cause=cause, error=error, started=culprit.started, finished=culprit.finished
-        ),
-    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hpcflow.core.event import AnyEvent, AttemptLost, SlotJoined, SlotLost, TasksSucceeded
-from hpcflow.farm.transport import WORKER_PATIENCE_S
+from hpcflow.farm.lanes import WORKER_PATIENCE_S
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import read_journal
 from tests.network.hosts import INTERFACE, Network
