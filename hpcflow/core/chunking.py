@@ -4,11 +4,11 @@ Chunks of a stage start at one task and grow geometrically until one lasts about
 toward the end of a stage they shrink by guided self-scheduling (Polychronopoulos & Kuck 1987), so
 that no slot ends far after the others, but not below `FLOOR_S` of work, where sending costs more
 than it evens out. Tasks longer than `ALONE_S` go one by one, with nothing parked behind them.
+
+Everything is counted in cost: 1 a task, unless the driver says what each of them costs.
 """
 
 from __future__ import annotations
-
-import math
 
 from hpcflow.core.durations import Duration
 
@@ -31,40 +31,56 @@ class Chunker:
 
     def __init__(self) -> None:
         self._duration = Duration()
-        self._grown = 1
+        self._grown = 1.0
 
     @property
-    def depth(self) -> int:
-        """Chunks a slot may hold: two where handing over would otherwise leave it idle."""
+    def learnt(self) -> bool:
+        """Whether a chunk is back."""
+        return self._duration.estimate_s is not None
+
+    def expected_s(self, cost: float) -> float:
+        """Return how long a task of that cost is expected to take [s]; endless if unknown."""
         estimate = self._duration.estimate_s
-        return 2 if estimate is not None and estimate < ALONE_S else 1
+        return float("inf") if estimate is None else cost * estimate
+
+    def longest_s(self, cost: float) -> float:
+        """Return how long a task of that cost may take [s], by the longest of late."""
+        return cost * self._duration.longest_s
+
+    def depth(self, cost: float = 1.0) -> int:
+        """Return how many chunks a slot may hold if the next task has that cost.
+
+        Two where handing over would otherwise leave the slot idle.
+        """
+        return 2 if self.expected_s(cost) < ALONE_S else 1
 
     @property
-    def size(self) -> int:
-        """Tasks in the next chunk while the stage has plenty."""
+    def size(self) -> float:
+        """Cost of the next chunk while the stage has plenty."""
         return self._grown
 
-    def learn(self, mean_s: float, count: int) -> None:
-        """Take in a finished chunk: its mean task duration [s] and its number of tasks."""
-        self._duration.learn(mean_s)
+    def learn(self, work_s: float, cost: float) -> None:
+        """Take in a finished chunk: how long its tasks took in all [s], and what they cost."""
+        if cost <= 0:
+            return
+        self._duration.learn(work_s / cost)
         estimate = self._duration.estimate_s
         assert estimate is not None, "learn sets it"
-        fitting = max(1, min(int(TARGET_S / estimate), LARGEST))
-        self._grown = min(fitting, max(self._grown, count * GROWTH))
+        self._grown = min(TARGET_S / estimate, max(self._grown, cost * GROWTH))
 
-    def cut(self, waiting: int, slots: int, *, exhausted: bool) -> int:
-        """Return how many of the `waiting` tasks the next chunk takes.
+    def cut(self, waiting: float, slots: int, *, exhausted: bool) -> float:
+        """Return how much of the `waiting` cost the next chunk takes; it has a task at least.
 
         Parameters
         ----------
         waiting
-            Tasks that could be sent now.
+            Cost of the tasks that could be sent now.
         slots
             Slots that share them.
         exhausted
             Whether no more will come.
         """
-        share = math.ceil(waiting / (max(slots, 1) * (2 if exhausted else 1)))
+        share = waiting / (max(slots, 1) * (2 if exhausted else 1))
         estimate = self._duration.estimate_s
-        floor = 1 if estimate is None else max(1, int(FLOOR_S / estimate))
-        return min(self._grown, max(share, floor), waiting)
+        floor = 0.0 if estimate is None else FLOOR_S / estimate
+        return min(self._grown, max(share, floor))

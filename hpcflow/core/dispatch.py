@@ -11,11 +11,14 @@ holds are stale and ignored.
 from __future__ import annotations
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import assert_never
 
-from hpcflow.core.chunking import Chunker
+from hpcflow.core.backlog import backlog_of
+from hpcflow.core.chunking import FLOOR_S, Chunker
 from hpcflow.core.instruction import (
     Chunk,
     Finish,
@@ -39,13 +42,18 @@ from hpcflow.core.stimulus import (
     Return,
     Stimulus,
     Task,
+    Tick,
 )
 from hpcflow.core.task import Cause, ErrorText
 
 LOOKAHEAD = 1
 """Chunks kept ready in the client for each chunk that a slot may hold."""
-MOST_BYTES = 8 << 20
-"""A chunk takes no further task once its inputs reach this [bytes]."""
+ORDER_TASKS = 100_000
+ORDER_BYTES = 64 << 20
+"""A stage whose tasks are ordered is read this far ahead, if need be: tasks, or bytes of input."""
+STRAGGLES = 2.0
+"""A task straggles once it has taken this many times what it was expected to."""
+_COST = attrgetter("cost")
 
 
 class _Stage:
@@ -53,18 +61,30 @@ class _Stage:
         self.name = name
         self.policy = policy
         self.chunker = Chunker()
-        self.waiting: deque[Task] = deque()
+        self.waiting = backlog_of(policy)
         self.again: deque[Task] = deque()
         """Tasks with a history: they travel alone, before the others."""
         self.out = 0
-        """Tasks on slots."""
+        """Tasks on slots; one with a duplicate counts once."""
         self.exhausted = False
 
     @property
-    def depth(self) -> int:
-        """Chunks of the stage that a slot may hold now."""
-        suspect = bool(self.again) and self.again[0].losses > 0
-        return 1 if suspect else self.chunker.depth
+    def next_cost(self) -> float:
+        """Cost of the task that goes out next; there is one."""
+        return self.again[0].cost if self.again else self.waiting.next_cost()
+
+    def depth(self, slots: int) -> int:
+        """Return how many chunks of the stage a slot may hold now; `slots` take its tasks.
+
+        At the end of the stage nothing is parked unless it is soon done: the task behind which it
+        waits may be the last.
+        """
+        if self.again and self.again[0].losses > 0:
+            return 1
+        ending = self.exhausted and self.ready <= 2 * slots
+        if ending and self.chunker.expected_s(self.next_cost) > FLOOR_S:
+            return 1
+        return self.chunker.depth(self.next_cost)
 
     def vies(self, other: _Stage) -> bool:
         """Whether two stages may want the same slots."""
@@ -80,16 +100,32 @@ class _Stage:
     def finished(self) -> bool:
         return self.exhausted and not self.ready and not self.out
 
+    def window(self, slots: int) -> int:
+        """Return how many tasks may be offered and not settled, for `slots` to be fed."""
+        chunk = max(1, int(self.chunker.size))
+        depth = self.chunker.depth() if self.chunker.learnt else 1
+        window = slots * (depth + LOOKAHEAD) * chunk
+        if self.policy.ordered and self.waiting.size < ORDER_BYTES:
+            return max(window, ORDER_TASKS)
+        return window
+
 
 class _Flight:
     """A chunk on a slot, and how far its answers have come."""
 
-    __slots__ = ("chunk", "done", "work_s")
+    __slots__ = ("chunk", "cost", "done", "since", "twin", "void", "work_s")
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, *, since: float) -> None:
         self.chunk = chunk
+        self.cost: float = sum(map(_COST, chunk.tasks))
         self.done = 0
         self.work_s = 0.0
+        self.since = since
+        """When it was sent, as far as ticks tell."""
+        self.twin: _Flight | None = None
+        """The other chunk with the same task, where an idle slot duplicates it."""
+        self.void = False
+        """Whether the other one has won: this one's answers count no more."""
 
     @property
     def solo(self) -> bool:
@@ -123,6 +159,9 @@ class Dispatch:
         self._load = Load()
         """The slots that may have room; those that turn out closed are dropped late."""
         self._numbers = itertools.count(1)
+        self._now = 0.0
+        self._left_s = math.inf
+        """Time until the wall time is over."""
 
     @property
     def slots(self) -> int:
@@ -132,12 +171,18 @@ class Dispatch:
     def slots_for(self, stage: str) -> int:
         """Return how many slots take the tasks of `stage`."""
         state = self._stages.get(stage)
-        return self.slots if state is None else self._load.count(state.policy.pool)
+        return self.slots if state is None else self._slots_of(state)
+
+    def _slots_of(self, stage: _Stage) -> int:
+        return self._load.count(stage.policy.pool)
 
     @property
     def demand(self) -> int:
         """Slots that would have a chunk to run, as far ahead as tasks have been read."""
-        return sum(-(-(s.ready + s.out) // s.chunker.size) for s in self._stages.values())
+        return sum(
+            math.ceil((stage.ready + stage.out) / max(1.0, stage.chunker.size))
+            for stage in self._stages.values()
+        )
 
     def is_idle(self, slot: str) -> bool:
         """Return whether a slot that takes tasks has none."""
@@ -157,13 +202,28 @@ class Dispatch:
         state = self._stages.get(stage)
         if state is None or state.exhausted:
             return 0
-        window = (
-            max(self._load.count(state.policy.pool), self._expected)
-            * (state.chunker.depth + LOOKAHEAD)
-            * state.chunker.size
-        )
+        window = state.window(max(self._slots_of(state), self._expected))
         room = window - state.ready - state.out
         return room if 4 * room >= window else 0
+
+    @property
+    def out_of_time(self) -> tuple[str, float] | None:
+        """The stage that has come to a stop because none of its tasks fits in the time left.
+
+        With it comes how long its next task may take [s]. While any task of any stage is out, or
+        can be sent, there is none.
+        """
+        stages = self._stages.values()
+        if any(stage.out or (stage.ready and self._fits(stage)) for stage in stages):
+            return None
+        return next(
+            (
+                (stage.name, stage.chunker.longest_s(stage.next_cost))
+                for stage in stages
+                if stage.ready and self._slots_of(stage)
+            ),
+            None,
+        )
 
     def handle(self, stimulus: Stimulus) -> list[Instruction]:
         """Take in what happened and return what to do about it, in order."""
@@ -187,9 +247,13 @@ class Dispatch:
                 done = []
             case Leave():
                 done = self._leave(stimulus)
+            case Tick(now, left_s):
+                self._now, self._left_s = now, left_s
+                done = []
             case _:
                 assert_never(stimulus)
         done.extend(self._fill())
+        done.extend(self._duplicate())
         done.extend(self._finish())
         return done
 
@@ -200,32 +264,45 @@ class Dispatch:
         if not flights or flights[0].chunk.number != answer.chunk:
             return []
         flight = flights[0]
-        count = len(answer.values)
-        tasks = flight.chunk.tasks[flight.done : flight.done + count]
+        chunk, count = flight.chunk, len(answer.values)
+        whole = count == len(chunk.tasks)
+        tasks = chunk.tasks if whole else chunk.tasks[flight.done : flight.done + count]
         flight.done += count
         flight.work_s += answer.finished[-1] - answer.started[0]
-        stage = self._stages.get(flight.chunk.stage)
-        if flight.done == len(flight.chunk.tasks):
+        stage = self._stages.get(chunk.stage)
+        if flight.done == len(chunk.tasks):
             flights.popleft()
             self._load.file(answer.slot, len(flights))
             if stage is not None:
-                stage.chunker.learn(flight.work_s / flight.done, flight.done)
-        if stage is None:
+                stage.chunker.learn(flight.work_s, flight.cost)
+        if stage is None or flight.void:
             return []
         stage.out -= count
-        if not answer.failures:
-            return [
-                Settle(
-                    slot=answer.slot,
-                    chunk=flight.chunk,
-                    tasks=tasks,
-                    values=answer.values,
-                    started=answer.started,
-                    finished=answer.finished,
-                    stored=answer.stored,
-                )
-            ]
-        return self._settle_mixed(flight.chunk, tasks, answer)
+        done = self._win(flight)
+        if answer.failures:
+            return done + self._settle_mixed(chunk, tasks, answer)
+        settle = Settle(
+            slot=answer.slot,
+            chunk=chunk,
+            tasks=tasks,
+            values=answer.values,
+            started=answer.started,
+            finished=answer.finished,
+            stored=answer.stored,
+        )
+        return [*done, settle]
+
+    def _win(self, flight: _Flight) -> list[Instruction]:
+        """Let the first answer of a task that runs twice be the one that counts."""
+        twin, flight.twin = flight.twin, None
+        if twin is None:
+            return []
+        twin.twin, twin.void = None, True
+        return [
+            Kill(slot, twin.chunk.number)
+            for slot, flights in self._flights.items()
+            if twin in flights
+        ]
 
     def _settle_mixed(self, chunk: Chunk, tasks: list[Task], answer: Return) -> list[Instruction]:
         done: list[Instruction] = []
@@ -243,12 +320,12 @@ class Dispatch:
                 )
             )
         done.extend(
-            self._blame(tasks[i], answer.failures[i], slot=answer.slot)
+            self._blame(tasks[i], answer.failures[i], slot=answer.slot, chunk=chunk)
             for i in sorted(answer.failures)
         )
         return done
 
-    def _blame(self, task: Task, failure: Failure, *, slot: str) -> SettleFailure:
+    def _blame(self, task: Task, failure: Failure, *, slot: str, chunk: Chunk) -> SettleFailure:
         stage = self._stages[task.stage]
         attempt = task.attempt
         if failure.cause is Cause.SLOT_LOST:
@@ -262,7 +339,7 @@ class Dispatch:
         else:
             task.attempt += 1
             stage.again.append(task)
-        return SettleFailure(slot, task, attempt, failure, verdict)
+        return SettleFailure(slot, chunk, task, attempt, failure, verdict)
 
     # -- slots that vanish
 
@@ -274,14 +351,18 @@ class Dispatch:
         done: list[Instruction] = []
         for position, flight in reversed(list(enumerate(flights))):
             stage = self._stages.get(flight.chunk.stage)
-            if stage is None:
+            if stage is None or flight.void:
+                continue
+            if flight.twin is not None:  # which goes on alone
+                flight.twin.twin = None
                 continue
             left = flight.left
             stage.out -= len(left)
             blameless = leave.on_request
             running = None if blameless else self._running(leave, flight, head=position == 0)
             if running is not None:
-                done.append(self._blame(running, _failure(leave), slot=leave.slot))
+                failure = _failure(leave)
+                done.append(self._blame(running, failure, slot=leave.slot, chunk=flight.chunk))
             self._give_back(stage, [task for task in left if task is not running])
         return done
 
@@ -296,7 +377,7 @@ class Dispatch:
     def _give_back(self, stage: _Stage, tasks: list[Task]) -> None:
         """Let tasks that never started wait again, ahead of the others."""
         stage.again.extendleft(task for task in reversed(tasks) if task.attempt > 1)
-        stage.waiting.extendleft(task for task in reversed(tasks) if task.attempt == 1)
+        stage.waiting.give_back([task for task in tasks if task.attempt == 1])
 
     # -- stages that end
 
@@ -318,9 +399,9 @@ class Dispatch:
     # -- feeding
 
     def _fill(self) -> Iterable[Instruction]:
-        """Feed the stages by turns, a chunk each, so that none starves another."""
+        """Feed the stages by turns, a chunk each, so that none starves another of its rank."""
         while True:
-            for stage in self._stages.values():
+            for stage in self._by_rank():
                 send = self._feed(stage) if stage.ready else None
                 if send is not None:
                     break
@@ -329,9 +410,21 @@ class Dispatch:
             self._stages[stage.name] = self._stages.pop(stage.name)
             yield send
 
+    def _by_rank(self) -> Iterable[_Stage]:
+        stages = self._stages.values()
+        if not any(stage.policy.rank for stage in stages):
+            return stages
+        return sorted(stages, key=lambda stage: -stage.policy.rank)
+
     def _feed(self, stage: _Stage) -> Send | None:
+        if not self._fits(stage):
+            return None
         # a stage that needs idle slots gets them only if the others leave some idle
-        depth = min(each.depth for each in self._stages.values() if each.ready and stage.vies(each))
+        depth = min(
+            each.depth(self._slots_of(each))
+            for each in self._stages.values()
+            if each.ready and stage.vies(each)
+        )
         slot = self._least_loaded(stage.policy.pool, depth)
         if slot is None:
             return None
@@ -340,14 +433,21 @@ class Dispatch:
             return None
         chunk = self._cut(stage)
         stage.out += len(chunk.tasks)
-        flights.append(_Flight(chunk))
+        flights.append(_Flight(chunk, since=self._now))
         self._load.file(slot, len(flights))
         return Send(slot, chunk)
 
+    def _fits(self, stage: _Stage) -> bool:
+        """Whether the stage's next task ends before the wall time does, by what is known of it."""
+        return self._left_s == math.inf or (
+            stage.chunker.longest_s(stage.next_cost) < self._left_s and self._left_s > 0
+        )
+
     def _worth_waiting(self, stage: _Stage) -> bool:
         """Whether a slot that has work should wait for a fuller chunk behind it."""
-        short = len(stage.waiting) < stage.chunker.size
-        return short and stage.out > 0 and not stage.exhausted and not stage.again
+        if stage.exhausted or stage.again or not stage.out:
+            return False
+        return stage.waiting.cost + stage.next_cost <= stage.chunker.size
 
     def _least_loaded(self, pool: str | None, depth: int) -> str | None:
         for slot in self._load.least(pool, below=depth):
@@ -359,17 +459,16 @@ class Dispatch:
 
     def _cut(self, stage: _Stage) -> Chunk:
         if stage.again:
-            task = stage.again.popleft()
-            return Chunk(next(self._numbers), stage.name, task.attempt, [task])
-        slots = self._load.count(stage.policy.pool)
-        count = stage.chunker.cut(len(stage.waiting), slots, exhausted=stage.exhausted)
-        tasks: list[Task] = []
-        size = 0
-        while len(tasks) < count and size < MOST_BYTES:
-            task = stage.waiting.popleft()
-            size += len(task.payload)
-            tasks.append(task)
-        return Chunk(next(self._numbers), stage.name, 1, tasks)
+            tasks = [stage.again.popleft()]
+        else:
+            waiting, slots = stage.waiting, self._slots_of(stage)
+            share = stage.chunker.cut(waiting.cost, slots, exhausted=stage.exhausted)
+            tasks = waiting.take(share)
+        return self._chunk(stage, tasks)
+
+    def _chunk(self, stage: _Stage, tasks: list[Task]) -> Chunk:
+        keys = [task.key for task in tasks]
+        return Chunk(next(self._numbers), stage.name, tasks[0].attempt, tasks, keys)
 
     def _closes(self, flight: _Flight) -> bool:
         """Whether nothing may wait behind a chunk: a suspect, tasks that take long, or given up.
@@ -377,7 +476,38 @@ class Dispatch:
         Asked when a slot is about to be fed: how long tasks take is learnt while they are out.
         """
         stage = self._stages.get(flight.chunk.stage)
-        return flight.solo or stage is None or stage.chunker.depth == 1
+        if flight.solo or stage is None:
+            return True
+        return stage.chunker.depth(flight.cost / len(flight.chunk.tasks)) == 1
+
+    # -- the tail
+
+    def _duplicate(self) -> Iterable[Instruction]:
+        """Let slots that would idle at the end of a stage run its stragglers once more."""
+        for stage in self._stages.values():
+            if not (stage.policy.speculate and stage.exhausted) or stage.ready:
+                continue
+            for flight in self._stragglers(stage):
+                slot = next(self._load.least(stage.policy.pool, below=1), None)
+                if slot is None:
+                    return
+                twin = _Flight(self._chunk(stage, flight.left), since=self._now)
+                flight.twin, twin.twin = twin, flight
+                self._flights[slot].append(twin)
+                self._load.file(slot, 1)
+                yield Send(slot, twin.chunk)
+
+    def _stragglers(self, stage: _Stage) -> list[_Flight]:
+        """Return the chunks of one task that have run longest, measured by what was expected."""
+        found: list[tuple[float, _Flight]] = []
+        for flights in self._flights.values():
+            flight = flights[0] if flights else None
+            if flight is None or flight.chunk.stage != stage.name or len(flight.chunk.tasks) > 1:
+                continue
+            late = (self._now - flight.since) / max(stage.chunker.expected_s(flight.cost), 1e-7)
+            if late > STRAGGLES and not flight.void and flight.twin is None and not flight.solo:
+                found.append((late, flight))
+        return [flight for _, flight in sorted(found, key=lambda each: -each[0])]
 
 
 def _failure(leave: Leave) -> Failure:

@@ -7,17 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from hpcflow.core.stimulus import Failure, Task
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, eq=False):
     """Tasks of one stage and one attempt number that travel together."""
 
     number: int
     stage: str
     attempt: int
     tasks: list[Task]
+    keys: list[str]
+    submitted: float = 0.0
+    """When it was sent [s since the epoch]; set by whoever sends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class SettleFailure:
     """An attempt ended without a value; `attempt` is the one that did."""
 
     slot: str
+    chunk: Chunk
     task: Task
     attempt: int
     failure: Failure

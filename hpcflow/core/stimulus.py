@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from hpcflow.core.resources import CPU
 from hpcflow.core.task import Cause, ErrorText
 
 
-class Task:
+class Task(msgspec.Struct, eq=False, gc=False):
     """One function applied to one input: what the dispatcher moves around."""
 
-    __slots__ = ("attempt", "created", "key", "losses", "payload", "stage", "submitted")
-
-    def __init__(self, *, stage: str, key: str, payload: bytes, created: float) -> None:
-        self.stage = stage
-        self.key = key
-        self.payload = payload
-        """The pickled input."""
-        self.created = created
-        self.submitted = created
-        """When it was last sent to a slot; kept by whoever sends it."""
-        self.attempt = 1
-        """The try that is next or under way, from 1."""
-        self.losses = 0
-        """Attempts that ended because the slot vanished."""
+    stage: str
+    key: str
+    payload: bytes
+    """The pickled input."""
+    created: float
+    position: int = 0
+    """Place among the tasks of its stage, from 0."""
+    digest: str = ""
+    """Content digest of the input where the key does not hold it."""
+    known: bool = False
+    """Whether an earlier session has offered it already."""
+    cost: float = 1.0
+    """How long it takes, in any unit that is the same for all tasks of the stage."""
+    priority: float = 0.0
+    """Tasks with more go first."""
+    attempt: int = 1
+    """The try that is next or under way, from 1."""
+    losses: int = 0
+    """Attempts that ended because the slot vanished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +47,14 @@ class Policy:
     """Further attempts after lost ones: the task is `Lost` once its slots vanished once more."""
     pool: str | None = None
     """Pool of the slots that take its tasks; any slot does if None."""
+    ordered: bool = False
+    """Whether its tasks have costs or priorities of their own."""
+    longest_first: bool = False
+    """Whether tasks that cost more go first, among those of one priority (Graham 1969)."""
+    rank: int = 0
+    """Stages of a higher rank are fed first: those whose tasks come of others' outcomes."""
+    speculate: bool = False
+    """Whether idle slots run duplicates of stragglers at its end; the first outcome wins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,4 +138,14 @@ class Return:
     """Values that are not plain, by index; opaque here."""
 
 
-Stimulus = Open | Offer | Exhaust | Cancel | Join | Leave | Return
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time goes by."""
+
+    now: float
+    """Any clock that does not go back [s]."""
+    left_s: float = math.inf
+    """Time until the wall time is over [s]."""
+
+
+Stimulus = Open | Offer | Exhaust | Cancel | Join | Leave | Return | Tick

@@ -30,7 +30,7 @@ from hpcflow.core.instruction import (
     Verdict,
 )
 from hpcflow.core.resources import CPU, pool_of
-from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Task
+from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return
 from hpcflow.errors import FarmError, HpcflowError, JournalError
 from hpcflow.farm.mail import (
     Broken,
@@ -54,7 +54,7 @@ from hpcflow.farm.recording import (
     record_stage,
     record_success,
 )
-from hpcflow.farm.stage import Inbox, Named
+from hpcflow.farm.stage import Inbox
 from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport, Unforeseen
 from hpcflow.farm.wire import SlotInfo
 from hpcflow.journal.outcome import FinalEvent
@@ -92,7 +92,6 @@ class _Group:
     events: list[Event] = field(default_factory=list)
     finals: list[tuple[Inbox, FinalEvent, SlotJoined]] = field(default_factory=list)
     ends: list[Inbox] = field(default_factory=list)
-    offers: dict[str, list[tuple[Named, Task]]] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -318,8 +317,6 @@ class Dispatcher:
         group = self._group = _Group()
         while mail:
             self._take(mail.popleft(), group)
-        for name, offers in group.offers.items():
-            self._offer(name, offers, group)
         if self._journal is not None and not self._append(self._journal, group.events):
             return
         for inbox, event, place in group.finals:
@@ -449,27 +446,20 @@ class Dispatcher:
         stage = self._stages.get(given.stage)
         if stage is None:
             return
-        stage.given += 1
-        named = given.named
-        task = Task(stage=given.stage, key=named.key, payload=named.payload, created=given.created)
-        group.offers.setdefault(given.stage, []).append((named, task))
-
-    def _offer(self, name: str, offers: list[tuple[Named, Task]], group: _Group) -> None:
-        if name not in self._stages:
+        tasks = stage.asked.tray.take()
+        if not tasks:
             return
-        self._counts.offered += len(offers)
-        fresh = [named for named, _ in offers if not named.known]
-        if fresh:
-            group.events.extend(record_offers(name, fresh, at=self._clock.now()))
-        self._do(self._dispatch.handle(Offer(name, [task for _, task in offers])), group)
+        stage.given += len(tasks)
+        self._counts.offered += len(tasks)
+        fresh = [task for task in tasks if not task.known]
+        group.events.extend(record_offers(given.stage, fresh, at=self._clock.now()))
+        self._do(self._dispatch.handle(Offer(given.stage, tasks)), group)
 
     def _end(self, name: str, count: int, group: _Group) -> None:
         stage = self._stages.get(name)
         if stage is None:
             return
         stage.count = count
-        if name in group.offers:
-            self._offer(name, group.offers.pop(name), group)
         self._do(self._dispatch.handle(Exhaust(name)), group)
 
     def _cancel(self, cancel: CancelStage, group: _Group) -> None:
@@ -477,7 +467,6 @@ class Dispatcher:
         stage = self._stages.pop(name, None)
         if stage is None:
             return
-        group.offers.pop(name, None)
         self._counts.offered -= self._dispatch.in_flight(name)
         if cancel.for_good:
             group.events.append(record_cancel(name, cancel.count, at=self._clock.now()))
@@ -517,8 +506,7 @@ class Dispatcher:
 
     def _send(self, slot: str, chunk: Chunk, group: _Group) -> None:
         now = self._clock.now()
-        for task in chunk.tasks:
-            task.submitted = now
+        chunk.submitted = now
         group.events.append(record_chunk(slot, chunk, at=now))
         self._transport.send(slot, chunk, self._stages[chunk.stage].asked.request.call)
 

@@ -15,15 +15,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.machine import load_machine
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
 from hpcflow.core.resources import pool_of
-from hpcflow.core.stimulus import Policy
 from hpcflow.core.task import check_key
-from hpcflow.errors import FarmError, RequestError
+from hpcflow.errors import FarmError, RequestError, nearest
 from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.cluster import LocalProcesses, Processes, Start
-from hpcflow.farm.dispatcher import Dispatcher
+from hpcflow.farm.dispatcher import JOIN_LIMIT_S, Dispatcher
 from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
 from hpcflow.farm.lanes import Lanes
@@ -31,7 +31,17 @@ from hpcflow.farm.mail import Preload, Statistics
 from hpcflow.farm.members import Members
 from hpcflow.farm.modules import driver_path
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
-from hpcflow.farm.request import Key, StageOptions, StageRequest, check_seed, share_machine
+from hpcflow.farm.request import (
+    Key,
+    Number,
+    Order,
+    StageOptions,
+    StageRequest,
+    Weights,
+    check_limit,
+    check_seed,
+    share_machine,
+)
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call, Report
@@ -63,6 +73,8 @@ class Farm:
         shards: int = 1,
         devices: Sequence[str] = (),
         cpu_slots: int = 0,
+        dashboard: bool = False,
+        insecure: bool = False,
         ensemble: Mapping[str, Any] | None = None,
         reuse_changed: bool = False,
     ) -> None:
@@ -92,6 +104,12 @@ class Farm:
             A slot on each if `slots` is None; no slot has a GPU of its own if empty.
         cpu_slots
             Further slots without a GPU, next to those on `devices`.
+        dashboard
+            Serve Dask's dashboards, on loopback: every user of this machine can look at them. Says
+            on standard error where. (In a batch job: `hpcflow submit --dashboard`.)
+        insecure
+            Do without TLS: every user of this machine can run code as you. (In a batch job:
+            `hpcflow submit --insecure`.)
         ensemble
             Description of what the run computes, kept in its `run.toml`. An existing run with
             another description is refused.
@@ -123,7 +141,13 @@ class Farm:
                     workers=allocation.workers,
                 )
             return LocalProcesses(
-                directory, resources, workers=workers, shards=shards, keep_logs=keep_logs
+                directory,
+                resources,
+                workers=workers,
+                shards=shards,
+                keep_logs=keep_logs,
+                dashboard=dashboard,
+                insecure=insecure,
             )
 
         self._open(
@@ -135,12 +159,99 @@ class Farm:
             reuse_changed=reuse_changed,
         )
 
+    @classmethod
+    def elastic(
+        cls,
+        machine: str | os.PathLike[str],
+        *,
+        minimum: int = 0,
+        maximum: int,
+        walltime_s: float,
+        account: str | None = None,
+        queue: str | None = None,
+        interface: str | None = None,
+        idle_s: float = 60.0,
+        run: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+        ensemble: Mapping[str, Any] | None = None,
+        reuse_changed: bool = False,
+    ) -> Self:
+        """Return a farm whose workers are batch jobs of their own, as many as there is work for.
+
+        Each worker is one job of one node and serves a slot for each GPU of it, or for each core
+        where there is none. There are more while tasks wait and fewer while they do not; one that
+        ends, or leaves before its wall time is over, is replaced. Workers that keep failing are
+        started ever more rarely, and then break the farm. The driver runs on a host that the nodes
+        can reach, such as a login node, and holds the scheduler.
+
+        On a machine without a batch system the workers are processes in the background, and no
+        more than it has nodes.
+
+        Parameters
+        ----------
+        machine
+            Name of a machine that `hpcflow machines` lists, or path of a machine's file.
+        minimum
+            Workers to have even if no task waits.
+        maximum
+            Most workers.
+        walltime_s
+            Wall time of each worker's job [s].
+        account
+            Whom to charge; as the machine says if None.
+        queue
+            Where to submit; the machine's first queue if None.
+        interface
+            Network interface of the driver's host; the machine's, which is that of its nodes, if
+            None.
+        idle_s
+            How long fewer workers must do before one is let go [s].
+        run
+            Directory of the run, which the nodes must see.
+        seed, ensemble, reuse_changed
+            As for a farm on this machine.
+
+        Raises
+        ------
+        RequestError
+            If the machine is unknown or cannot give that, or a value is out of range.
+        JournalError
+            If the run directory cannot be read or written.
+        FarmError
+            If the scheduler cannot be started.
+        """
+        from hpcflow.farm.elastic_request import ElasticRequest  # dask-jobqueue takes its time
+
+        request = ElasticRequest(
+            machine=load_machine(os.fspath(machine)),
+            minimum=minimum,
+            maximum=maximum,
+            walltime_s=walltime_s,
+            account=account,
+            queue_name=queue,
+            interface=interface,
+            idle_s=idle_s,
+        )
+        request.check(None if run is None else Path(run))
+        farm, bounds = cls.__new__(cls), request.bounds
+        farm._open(  # noqa: SLF001  # another way to make one
+            request.start,
+            run=run,
+            slots={pool: n * max(1, bounds.minimum) for pool, n in request.slots.items()},
+            most_slots=bounds.maximum * bounds.slots,
+            seed=seed,
+            ensemble=ensemble,
+            reuse_changed=reuse_changed,
+        )
+        return farm
+
     def _open(
         self,
         start: Start,
         *,
         run: str | os.PathLike[str] | None,
         slots: Mapping[str, int],
+        most_slots: int | None = None,
         seed: int | None,
         ensemble: Mapping[str, Any] | None,
         reuse_changed: bool,
@@ -153,11 +264,16 @@ class Farm:
             Starts the processes, or finds them.
         slots
             Slots asked for, by pool.
+        most_slots
+            How many there may be, and not before the batch system gives them, if the farm is
+            elastic.
         """
         check_seed(seed)
         self._slots = slots
+        self._most_slots = most_slots
         self._reuse_changed = reuse_changed
-        self._names: set[str] = set()
+        self._ranks: dict[str, int] = {}
+        """The rank of every stage that was opened."""
         self._functions = itertools.count(1)
         self._stages: weakref.WeakSet[Outcomes | Stream] = weakref.WeakSet()
         self._closed = False
@@ -197,11 +313,13 @@ class Farm:
             clock=self._clock,
             journal=self._run.writer if self._run else None,
             slots=sum(self._slots.values()),
+            expected=self._most_slots or 1,
+            join_limit_s=None if self._most_slots else JOIN_LIMIT_S,
         )
         self._dispatcher.start(self._lanes)
         undo.callback(self._dispatcher.close, for_good=False)
         members = Members(self._clients, self._dispatcher.post)
-        self._processes.guard(members.gone)
+        self._processes.guard(members.gone, self._dispatcher)
         members.follow()
 
     def _lanes(self, report: Callable[[Report], None]) -> Lanes:
@@ -230,6 +348,11 @@ class Farm:
         retries: int = 0,
         time_limit_s: float | None = None,
         pool: str | None = None,
+        order: Order | None = None,
+        cost: Number | None = None,
+        priority: Number | None = None,
+        after: str | Sequence[str] = (),
+        speculate: bool = False,
     ) -> Outcomes:
         """Apply a function to every task; return an iterator of outcomes, as they are completed.
 
@@ -254,6 +377,22 @@ class Farm:
         pool
             `gpu` or `cpu`: the slots with a device of their own, or those without. Any slot takes
             the tasks if None.
+        order
+            In which order waiting tasks go out: as `given`; by `priority`; or the `longest-first`
+            of each priority, by cost (Graham 1969), so that no long one comes last. By priority if
+            there are priorities and this is None. Tasks are read ahead to be ordered: up to
+            100,000, or 64 MiB of inputs.
+        cost
+            How long tasks take in relation to each other, such as sequence lengths or file sizes:
+            a function of the input, or a number for each. Seconds are learnt as outcomes return.
+        priority
+            Numbers likewise; tasks with more go first.
+        after
+            Stages from whose outcomes the tasks of this one are made: it is fed before them, so
+            that first final results come early.
+        speculate
+            Whether idle slots run stragglers once more at the end: the first outcome counts, and
+            the other attempt is killed.
 
         Raises
         ------
@@ -261,6 +400,10 @@ class Farm:
             If the request cannot be met: here what can be told at once, in the iteration what
             shows only when the task is read.
         """
+        if order == "longest-first" and cost is None:
+            raise RequestError(
+                "cannot run the longest tasks first: what they cost is not known. Give `cost`."
+            )
         items = iter(tasks)
         total = len(tasks) if isinstance(tasks, Sized) else None
         request = self._request(
@@ -272,13 +415,17 @@ class Farm:
                 retries=retries,
                 time_limit_s=time_limit_s,
                 pool=pool,
+                order=order,
+                weights=Weights(costs=cost, priorities=priority),
+                after=after,
+                speculate=speculate,
                 total=total,
             ),
         )
         if isinstance(tasks, list | tuple):
             self._naming(request).rehearse(tasks)
         outcomes = Outcomes(request, items, naming=self._naming(request), port=self._port(request))
-        self._names.add(request.name)
+        self._ranks[request.name] = request.policy.rank
         self._stages.add(outcomes)
         return outcomes
 
@@ -291,14 +438,23 @@ class Farm:
         retries: int = 0,
         time_limit_s: float | None = None,
         pool: str | None = None,
+        order: Order | None = None,
+        cost: Number | None = None,
+        priority: Number | None = None,
+        after: str | Sequence[str] = (),
+        speculate: bool = False,
+        most_in_flight: int | None = None,
         total: int | None = None,
     ) -> Stream:
         """Return a stream: tasks are submitted one by one, the next depending on outcomes.
 
         Parameters
         ----------
-        function, stage, key, retries, time_limit_s, pool
+        function, stage, key, retries, time_limit_s, pool, order, cost, priority, after, speculate
             As in `map`.
+        most_in_flight
+            Back-pressure: a submission waits while this many tasks are out and not back; no limit
+            if None.
         total
             How many tasks there will be, where that is known: for progress displays alone.
 
@@ -316,11 +472,21 @@ class Farm:
                 retries=retries,
                 time_limit_s=time_limit_s,
                 pool=pool,
+                order=order,
+                weights=Weights(costs=cost, priorities=priority),
+                after=after,
+                speculate=speculate,
                 total=total,
             ),
         )
-        stream = Stream(request, naming=self._naming(request), port=self._port(request))
-        self._names.add(request.name)
+        check_limit(most_in_flight)
+        stream = Stream(
+            request,
+            naming=self._naming(request),
+            port=self._port(request),
+            most_in_flight=most_in_flight,
+        )
+        self._ranks[request.name] = request.policy.rank
         self._stages.add(stream)
         return stream
 
@@ -344,20 +510,32 @@ class Farm:
         self._check_open()
         options.check(self._slots)
         blob = pickle_function(function)
+        name = self._name_stage(function, options.stage)
         return StageRequest(
-            name=self._name_stage(function, options.stage),
+            name=name,
             kind=kind,
             function=function,
             key=options.key,
-            policy=Policy(retries=options.retries, pool=options.pool),
+            weights=options.weights,
+            policy=options.policy(rank=self._rank(options.after)),
             call=Call(number=next(self._functions), blob=blob, limit_s=options.time_limit_s),
             total=options.total,
         )
 
+    def _rank(self, after: str | Sequence[str]) -> int:
+        names = [after] if isinstance(after, str) else after
+        for name in names:
+            if name not in self._ranks:
+                raise RequestError(
+                    f"cannot open a stage after {name!r}: {nearest(name, self._ranks)} Correct"
+                    " `after`, or open that stage first."
+                )
+        return max((self._ranks[name] + 1 for name in names), default=0)
+
     def _name_stage(self, function: Callable[[Any], Any], stage: str | None) -> str:
         if stage is not None:
             name = check_key(stage)
-            if name in self._names:
+            if name in self._ranks:
                 raise RequestError(
                     f"cannot open stage {stage!r} twice: a stage names one map or stream of a run."
                     " Choose another name."
@@ -365,7 +543,7 @@ class Farm:
         else:
             base = name_of(function)
             names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
-            name = next(name for name in names if name not in self._names)
+            name = next(name for name in names if name not in self._ranks)
         return name
 
     def _naming(self, request: StageRequest) -> Naming:
@@ -412,7 +590,8 @@ class Farm:
         Parameters
         ----------
         count
-            How many; all that were asked for if None.
+            How many; all that were asked for if None, which are those of `minimum` workers, and of
+            one at least, in an elastic farm. That farm grows for them.
         timeout_s
             Longest wait [s].
 
@@ -424,8 +603,9 @@ class Farm:
             If more are wanted than the farm has.
         """
         self._check_open()
-        has = sum(self._slots.values())
-        wanted = has if count is None else count
+        asked = sum(self._slots.values())
+        has = self._most_slots or asked
+        wanted = asked if count is None else count
         if wanted > has:
             raise RequestError(
                 f"cannot wait for {wanted} slots: the farm has {has}. Ask Farm for more."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hpcflow.core.task import AnyOutcome
 from hpcflow.errors import RequestError
 from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
 from hpcflow.farm.request import StageRequest
-from hpcflow.farm.stage import Inbox, Naming, Replay
+from hpcflow.farm.stage import WOKEN, Inbox, Naming, Replay, Tray, Woken
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.resume import Recorded
 
@@ -43,21 +44,22 @@ class _Feeder:
         self._items = items
         self._naming = naming
         self._port = port
-        self._permits = threading.Semaphore(0)
+        self._granted: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._roomy = threading.Event()
         self._stopped = False
         run = None if port.directory is None else port.directory.path
         self.inbox = Inbox(run, limit=UNREAD_LIMIT, on_room=self._on_room)
+        self.tray = Tray(lambda: port.post(Give(request.name)))
 
     def start(self) -> None:
         threading.Thread(target=self._run, name=f"hpcflow-{self._stage}", daemon=True).start()
 
     def grant(self, count: int) -> None:
-        self._permits.release(count)
+        self._granted.put(count)
 
     def stop(self) -> None:
         self._stopped = True
-        self._permits.release()
+        self._granted.put(1)
         self._roomy.set()
 
     @property
@@ -70,23 +72,30 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
-            self._permits.acquire()
-            for item in self._items:
-                if self._stopped:
-                    return
-                self._pass_on(item)
-            self._port.post(EndStage(self._stage, self._naming.count))
+            self._read()
         except BaseException as error:  # noqa: BLE001  # whatever the iterable raises
             self.inbox.end(error)
 
-    def _pass_on(self, item: Any) -> None:
-        named = self._naming.name(item)
+    def _read(self) -> None:
+        """Read a task for each that is granted; one that is replayed takes up no grant."""
+        name, put, now = self._naming.name, self.tray.put, self._port.clock.now
         recorded = self._port.recorded
-        outcome = None if recorded is None else recorded.outcome(self._stage, named.key)
-        if outcome is None:
-            self._port.post(Give(self._stage, named, self._port.clock.now()))
-            self._permits.acquire()
-            return
+        granted = self._granted.get()
+        for item in self._items:
+            if self._stopped:
+                return
+            task = name(item, created=now())
+            outcome = None if recorded is None else recorded.outcome(self._stage, task.key)
+            if outcome is None:
+                put(task)
+                granted -= 1
+                if not granted:
+                    granted = self._granted.get()
+            else:
+                self._replay(outcome)
+        self._port.post(EndStage(self._stage, self._naming.count))
+
+    def _replay(self, outcome: AnyOutcome) -> None:
         self.inbox.put_replayed(outcome)
         self._roomy.clear()
         while self.inbox.full and not self._stopped:
@@ -104,7 +113,8 @@ class Outcomes(Iterator[AnyOutcome]):
         self._post = port.post
         self._feeder = _Feeder(request, items, naming=naming, port=port)
         self._ended = False
-        port.post(OpenStage(request, self._feeder.inbox, self._feeder.grant, port.fingerprint))
+        feeder = self._feeder
+        port.post(OpenStage(request, feeder.inbox, feeder.tray, feeder.grant, port.fingerprint))
         self._feeder.start()
 
     def __next__(self) -> AnyOutcome:
@@ -114,6 +124,7 @@ class Outcomes(Iterator[AnyOutcome]):
         if outcome is None:
             self._ended = True
             raise StopIteration
+        assert outcome is not WOKEN, "nobody wakes the reader of a map"
         return outcome
 
     def close(self) -> None:
@@ -141,17 +152,34 @@ class Stream(Iterator[AnyOutcome]):
     a driver whose submissions depend on outcomes alone submits the same tasks again.
     """
 
-    def __init__(self, request: StageRequest, *, naming: Naming, port: Port) -> None:
+    def __init__(
+        self, request: StageRequest, *, naming: Naming, port: Port, most_in_flight: int | None
+    ) -> None:
         self._stage = request.name
         self._port = port
         self._naming = naming
         self._replay = Replay(port.recorded, request.name)
         self._lock = threading.Lock()
+        self._settling = threading.Condition(self._lock)
+        self._most_in_flight = most_in_flight
+        self._out = 0
+        """Tasks handed to the dispatcher and not settled."""
         self._taken = 0
+        self._waiting = False
+        """Whether the driver waits for an outcome, or is about to."""
         self._closed = False
+        self.peak_in_flight = 0
+        """Most tasks that were in flight at a time."""
         run = None if port.directory is None else port.directory.path
-        self._inbox = Inbox(run, limit=UNREAD_LIMIT, on_room=lambda: None)
-        port.post(OpenStage(request, self._inbox, lambda _: None, port.fingerprint))
+        self._inbox = Inbox(run, limit=UNREAD_LIMIT, on_settled=self._settled)
+        self._tray = Tray(lambda: port.post(Give(request.name)))
+        port.post(OpenStage(request, self._inbox, self._tray, lambda _: None, port.fingerprint))
+
+    def _settled(self, count: int) -> None:
+        if self._most_in_flight is not None:
+            with self._lock:
+                self._out -= count
+                self._settling.notify_all()
 
     @property
     def submitted(self) -> int:
@@ -163,8 +191,15 @@ class Stream(Iterator[AnyOutcome]):
         """Tasks submitted whose outcomes have not been taken yet."""
         return self._naming.count - self._taken
 
-    def submit(self, task: Any, key: str | None = None) -> str:
-        """Submit a task and return its key.
+    def submit(
+        self,
+        task: Any,
+        key: str | None = None,
+        *,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> str:
+        """Submit a task and return its key. Any thread may.
 
         Parameters
         ----------
@@ -172,6 +207,9 @@ class Stream(Iterator[AnyOutcome]):
             Input of the function.
         key
             Name of the task; as the stream was asked to name tasks if None.
+        cost, priority
+            Of this task, in a stream that was opened with an order other than as given; as the
+            stream was asked to weigh tasks if None.
 
         Raises
         ------
@@ -180,29 +218,49 @@ class Stream(Iterator[AnyOutcome]):
             resumed run, or the stream is closed.
         """
         with self._lock:
+            self._wait_for_room()
             if self._closed:
                 raise RequestError(
                     f"cannot submit to stream {self._stage!r}: it is closed. Open another stage."
                 )
-            named = self._naming.name(task, key)
+            named = self._naming.name(
+                task, key, created=self._port.clock.now(), cost=cost, priority=priority
+            )
+            self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
             if not self._replay.submit(named.key):
-                self._port.post(Give(self._stage, named, self._port.clock.now()))
+                self._out += 1
+                self._tray.put(named)
+            elif self._waiting:
+                self._inbox.wake()
         return named.key
+
+    def _wait_for_room(self) -> None:
+        """Hold a submission up while as many tasks as may be are out. The lock is held."""
+        most = self._most_in_flight
+        if most is not None:
+            self._settling.wait_for(lambda: self._out < most or self._closed)
 
     def submit_all(self, tasks: Iterable[Any]) -> list[str]:
         """Submit every task and return their keys."""
         return [self.submit(task) for task in tasks]
 
     def __next__(self) -> AnyOutcome:
-        with self._lock:
-            running = self.in_flight - self._replay.due
-            outcome = self._replay.take(in_order=running > 0)
-        if outcome is None and running > 0:
-            outcome = self._inbox.take()
-        if outcome is None:
+        outcome: AnyOutcome | Woken | None = WOKEN
+        while outcome is WOKEN:
+            with self._lock:
+                running = self.in_flight - self._replay.due
+                outcome = self._replay.take(in_order=running > 0)
+                self._waiting = outcome is None and running > 0
+            if self._waiting:
+                outcome = self._inbox.take()
+        if not isinstance(outcome, AnyOutcome):
             raise StopIteration
         self._taken += 1
         return outcome
+
+    def drain(self) -> list[AnyOutcome]:
+        """Wait until nothing is in flight, and return the outcomes that had not been taken."""
+        return list(self)
 
     def cancel(self) -> None:
         """Give up what is in flight (what waits is dropped, what runs is killed) and close."""
@@ -219,6 +277,7 @@ class Stream(Iterator[AnyOutcome]):
         with self._lock:
             if not self._closed:
                 self._closed = True
+                self._settling.notify_all()
                 self._taken = self._naming.count
                 self._port.post(mail)
 

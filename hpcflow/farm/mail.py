@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpcflow.errors import HpcflowError
 from hpcflow.farm.request import StageRequest
-from hpcflow.farm.stage import Inbox, Named
+from hpcflow.farm.stage import Inbox, Tray
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,8 @@ class OpenStage:
 
     request: StageRequest
     inbox: Inbox
+    tray: Tray
+    """Its tasks, as they are given."""
     grant: Callable[[int], None]
     """Called on the loop with the number of further tasks that are wanted."""
     fingerprint: str
@@ -23,11 +25,9 @@ class OpenStage:
 
 @dataclass(frozen=True, slots=True)
 class Give:
-    """A named task of a stage."""
+    """There are tasks on a stage's tray."""
 
     stage: str
-    named: Named
-    created: float
 
 
 @dataclass(frozen=True, slots=True)

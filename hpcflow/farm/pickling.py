@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import inspect
 import pickle
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from types import CodeType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 import cloudpickle
@@ -16,7 +17,8 @@ import msgspec
 
 from hpcflow.errors import RequestError
 
-_ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+"""Types whose values can always be pickled."""
 _MOST_DEPTH = 6
 
 
@@ -35,7 +37,7 @@ def pickle_input(value: Any, *, what: str) -> bytes:
     RequestError
         If it cannot be pickled: names the part that cannot.
     """
-    if type(value) in _ATOMS:
+    if type(value) in ATOMS:
         return pickle.dumps(value, 5)
     return _pickle(value, what)
 
@@ -117,8 +119,16 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _canonical_parts(value: Any) -> Any:
     """Return plain data that says the same as an object: its class, and what rebuilds it."""
+    if isinstance(value, FunctionType):
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        name = f"{value.__module__}.{value.__qualname__}"
+        return [name, _code_digest(value.__code__), held, value.__defaults__, value.__kwdefaults__]
+    if isinstance(value, MethodType):
+        return [value.__func__, value.__self__]
     if isinstance(value, type) or inspect.isroutine(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        name = f"{value.__module__}.{value.__qualname__}"
+        owner = getattr(value, "__self__", None)
+        return name if owner is None or inspect.ismodule(owner) else [name, owner]
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     reduced = value.__reduce_ex__(4)
     if isinstance(reduced, str):
@@ -131,11 +141,12 @@ def _canonical_parts(value: Any) -> Any:
 _canonical = msgspec.msgpack.Encoder(order="deterministic", enc_hook=_canonical_parts)
 
 
-def digest_input(value: Any, data: bytes) -> str:
+def digest_input(value: Any, data: bytes, *, size: int = 6) -> str:
     """Return a digest of an input's content, the same in every session.
 
     It is taken over a canonical form: a pickle depends on which strings happen to be one object,
-    on the order of sets, and on random names that cloudpickle gives to classes.
+    on the order of sets, and on random names that cloudpickle gives to classes. A function counts
+    with its source and with what its closure holds, not with the globals that it uses.
 
     Parameters
     ----------
@@ -143,12 +154,22 @@ def digest_input(value: Any, data: bytes) -> str:
         The input.
     data
         Its pickle.
+    size
+        Length of the digest [bytes]; it is returned in hexadecimal.
     """
     try:
         content = _canonical.encode(value)
     except (TypeError, OverflowError, RecursionError, ValueError):
         content = data
-    return hashlib.blake2b(content, digest_size=6).hexdigest()
+    return hashlib.blake2b(content, digest_size=size).hexdigest()
+
+
+@functools.lru_cache(maxsize=1024)
+def _code_digest(code: CodeType) -> str:
+    """Return a digest of a function's source, or of its bytecode where there is none."""
+    content = "" if code.co_name == "<lambda>" else _source_content(code)
+    content = content or _code_content(code)
+    return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -169,7 +190,8 @@ def fingerprint(function: Callable[..., Any]) -> str:
     wrapped = inspect.unwrap(getattr(function, "func", function))
     if not (inspect.isroutine(wrapped) or inspect.isclass(wrapped)):
         wrapped = type(wrapped)
-    content = _lambda_content(wrapped) or _source_content(wrapped)
+    name = f"{getattr(wrapped, '__module__', '')}.{getattr(wrapped, '__qualname__', '')}"
+    content = _lambda_content(wrapped) or _source_content(wrapped) or name
     return hashlib.blake2b(content.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
@@ -196,10 +218,11 @@ def _constant_content(constant: Any) -> str:
 
 
 def _source_content(function: Any) -> str:
+    """Return the source without comments, layout and docstrings; "" where there is none."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
-        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
+        return ""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()

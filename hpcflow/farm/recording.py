@@ -19,8 +19,8 @@ from hpcflow.core.event import (
     TasksSucceeded,
 )
 from hpcflow.core.instruction import Chunk, Settle, SettleFailure, Verdict
+from hpcflow.core.stimulus import Task
 from hpcflow.farm.request import StageRequest
-from hpcflow.farm.stage import Named
 from hpcflow.farm.wire import SlotInfo
 
 _FAILURES: dict[Verdict, type[TaskFailed | TaskLost | AttemptFailed | AttemptLost]] = {
@@ -63,17 +63,22 @@ def record_cancel(stage: str, offered: int, *, at: float) -> StageClosed:
     return StageClosed(at=at, stage=stage, offered=offered, cancelled=True)
 
 
-def record_offers(stage: str, named: Sequence[Named], *, at: float) -> list[Event]:
+def record_offers(stage: str, tasks: Sequence[Task], *, at: float) -> list[Event]:
     """Return the events of tasks that the run meets for the first time.
 
     There is one for each run of consecutive positions.
     """
-    runs: list[list[Named]] = []
-    for each in named:
-        if runs and each.position == runs[-1][-1].position + 1:
-            runs[-1].append(each)
-        else:
-            runs.append([each])
+    runs: list[list[Task]] = []
+    if not tasks:
+        return []
+    if tasks[-1].position - tasks[0].position == len(tasks) - 1:
+        runs = [list(tasks)]  # they come in order of position
+    else:
+        for task in tasks:
+            if runs and task.position == runs[-1][-1].position + 1:
+                runs[-1].append(task)
+            else:
+                runs.append([task])
     return [
         TasksOffered(
             at=at,
@@ -94,20 +99,21 @@ def record_chunk(slot: str, chunk: Chunk, *, at: float) -> ChunkSent:
         stage=chunk.stage,
         slot=slot,
         attempt=chunk.attempt,
-        keys=[task.key for task in chunk.tasks],
+        keys=chunk.keys,
     )
 
 
 def record_success(settle: Settle, *, at: float) -> TasksSucceeded:
     """Return the event of tasks that returned."""
-    tasks = settle.tasks
+    chunk, tasks = settle.chunk, settle.tasks
+    keys = chunk.keys if tasks is chunk.tasks else [task.key for task in tasks]
     return TasksSucceeded(
         at=at,
         stage=settle.chunk.stage,
         slot=settle.slot,
         attempt=settle.chunk.attempt,
-        submitted=tasks[0].submitted,
-        keys=[task.key for task in tasks],
+        submitted=chunk.submitted,
+        keys=keys,
         values=settle.values,
         created=[task.created for task in tasks],
         started=settle.started,
@@ -129,7 +135,7 @@ def record_failure(
         slot=settle.slot,
         attempt=settle.attempt,
         created=task.created,
-        submitted=task.submitted,
+        submitted=settle.chunk.submitted,
         started=failure.started,
         finished=failure.finished,
         cause=failure.cause,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Sized
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
@@ -17,6 +18,83 @@ from hpcflow.farm.transport import Call
 
 Key = Callable[[Any], str]
 """Names a task, given its input."""
+Number = Callable[[Any], float] | Sequence[float]
+"""A number for each task: told by its input, or one by one."""
+Order = Literal["given", "priority", "longest-first"]
+"""In which order waiting tasks go out: as given; by priority; by priority and then by cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """What the driver says of how long tasks take, and how soon they should start."""
+
+    costs: Number | None = None
+    priorities: Number | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said."""
+        return self.costs is not None or self.priorities is not None
+
+    def check_count(self, tasks: int) -> None:
+        """Refuse numbers that are not one a task.
+
+        Raises
+        ------
+        RequestError
+            If there are more or fewer.
+        """
+        for name, numbers in (("cost", self.costs), ("priority", self.priorities)):
+            if isinstance(numbers, Sized) and len(numbers) != tasks:
+                raise RequestError(
+                    f"cannot weigh {tasks} tasks by {len(numbers)} numbers: there is one a task."
+                    f" Correct `{name}`, or give a function."
+                )
+
+    def cost(self, value: Any, position: int, given: float | None) -> float:
+        """Return the cost of a task.
+
+        Raises
+        ------
+        RequestError
+            If it is not a finite number, 0 or more.
+        """
+        cost = _number(self.costs, value, position) if given is None else given
+        cost = 1.0 if cost is None else cost
+        if not (_is_real(cost) and 0 <= cost < math.inf):
+            raise RequestError(
+                f"cannot give task {position} the cost {cost!r}: a cost is a finite number, 0 or"
+                " more. Correct `cost`."
+            )
+        return float(cost)
+
+    def priority(self, value: Any, position: int, given: float | None) -> float:
+        """Return the priority of a task.
+
+        Raises
+        ------
+        RequestError
+            If it is not a finite number.
+        """
+        priority = _number(self.priorities, value, position) if given is None else given
+        priority = 0.0 if priority is None else priority
+        if not (_is_real(priority) and math.isfinite(priority)):
+            raise RequestError(
+                f"cannot give task {position} the priority {priority!r}: a priority is a finite"
+                " number. Correct `priority`."
+            )
+        return float(priority)
+
+
+def _number(numbers: Number | None, value: Any, position: int) -> float | None:
+    if numbers is None or callable(numbers):
+        return None if numbers is None else numbers(value)
+    if position >= len(numbers):
+        raise RequestError(
+            f"cannot weigh task {position}: there are {len(numbers)} numbers, one a task. Give as"
+            " many as there are tasks, or a function."
+        )
+    return numbers[position]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +106,10 @@ class StageOptions:
     retries: int
     time_limit_s: float | None
     pool: str | None
+    order: Order | None
+    weights: Weights
+    after: str | Sequence[str]
+    speculate: bool
     total: int | None
 
     def check(self, pools: Collection[str]) -> None:
@@ -54,6 +136,32 @@ class StageOptions:
                 f"cannot run tasks in pool {self.pool!r}: the farm has {' and '.join(pools)} slots."
                 f" Name {' or '.join(map(repr, pools))}, or leave `pool` out."
             )
+        if self.order not in (None, *get_args(Order)):
+            known = " or ".join(map(repr, get_args(Order)))
+            raise RequestError(
+                f"cannot order tasks {self.order!r}: the orders are {known}. Correct `order`."
+            )
+        if self.order == "given" and self.weights.priorities is not None:
+            raise RequestError(
+                "cannot order tasks as given and by priority: it is one or the other. Leave"
+                " `order` or `priority` out."
+            )
+
+    @property
+    def ordered(self) -> bool:
+        """Whether tasks may have costs or priorities of their own."""
+        return self.weights.given or self.order in ("priority", "longest-first")
+
+    def policy(self, *, rank: int) -> Policy:
+        """Return what the dispatcher has to know of it."""
+        return Policy(
+            retries=self.retries,
+            pool=self.pool,
+            ordered=self.ordered,
+            longest_first=self.order == "longest-first",
+            rank=rank,
+            speculate=self.speculate,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +173,7 @@ class StageRequest:
     """`map` or `stream`."""
     function: Callable[[Any], Any]
     key: Key | None
+    weights: Weights
     policy: Policy
     call: Call
     total: int | None
@@ -119,6 +228,21 @@ def share_machine(
     return add_cpu_slots(on_devices, operator.index(cpu_slots))
 
 
+def check_limit(most_in_flight: int | None) -> None:
+    """Refuse what cannot limit the tasks in flight.
+
+    Raises
+    ------
+    RequestError
+        If it is no whole number, at least 1.
+    """
+    if most_in_flight is not None and not (_is_whole(most_in_flight) and most_in_flight >= 1):
+        raise RequestError(
+            f"cannot hold a stream to {most_in_flight!r} tasks in flight: the limit is a whole"
+            " number, at least 1. Correct `most_in_flight`, or leave it out."
+        )
+
+
 def check_seed(seed: int | None) -> None:
     """Refuse what cannot be the seed of a run.
 
@@ -132,6 +256,10 @@ def check_seed(seed: int | None) -> None:
             f"cannot seed a run with {seed!r}: a seed is a whole number from 0 to 2**63 - 1."
             " Choose another one."
         )
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _is_whole(value: object) -> bool:

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import enum
+import pickle
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcflow.core.event import SlotJoined, TasksSucceeded
+from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome, check_key
 from hpcflow.errors import RequestError
-from hpcflow.farm.pickling import digest_input, pickle_input
+from hpcflow.farm.pickling import ATOMS, digest_input, pickle_input
 from hpcflow.farm.request import StageRequest
 from hpcflow.journal.outcome import FinalEvent, outcomes_of
 from hpcflow.journal.resume import Recorded, StageRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A task with its name, before it goes out."""
+class Tray:
+    """Tasks on their way to the dispatcher: any thread puts them, its loop takes all at once."""
 
-    position: int
-    key: str
-    digest: str
-    payload: bytes
-    known: bool
-    """Whether an earlier session has offered it already."""
+    def __init__(self, notify: Callable[[], None]) -> None:
+        """Make an empty tray.
+
+        Parameters
+        ----------
+        notify
+            Called when a task lies there and the loop has not been told of any yet.
+        """
+        self._notify = notify
+        self._tasks: deque[Task] = deque()
+        self._told = False
+
+    def put(self, task: Task) -> None:
+        """Lay a task down."""
+        self._tasks.append(task)
+        if not self._told:
+            self._told = True
+            self._notify()
+
+    def take(self) -> list[Task]:
+        """Take what lies there; whatever is put down from now on is told again."""
+        self._told = False
+        take = self._tasks.popleft
+        return [take() for _ in range(len(self._tasks))]
 
 
 class Naming:
@@ -40,6 +61,8 @@ class Naming:
         self._key = request.key
         self._record = record
         self._reuse_changed = reuse_changed
+        self._weights = request.weights
+        self._weighs = request.policy.ordered
         self._position = 0
         self._seen: set[str] = set()
 
@@ -48,33 +71,64 @@ class Naming:
         """Tasks named so far."""
         return self._position
 
-    def name(self, value: Any, key: str | None = None) -> Named:
-        """Return the next task's name and content.
+    def name(
+        self,
+        value: Any,
+        key: str | None = None,
+        *,
+        created: float,
+        cost: float | None = None,
+        priority: float | None = None,
+    ) -> Task:
+        """Return the next task: its name, its content and what it weighs.
+
+        Parameters
+        ----------
+        value
+            The input.
+        key, cost, priority
+            As the stage was asked to tell them if None.
+        created
+            When it was read or submitted [s since the epoch].
 
         Raises
         ------
         RequestError
-            If it cannot be pickled, if its key is no key or was given before, or if the run knows
-            it with another content.
+            If it cannot be pickled, if its key is no key or was given before, if its cost or
+            priority is no number, or if the run knows it with another content.
         """
         position = self._position
         if key is None and self._key is not None:
             key = self._key(value)
-        label = f"task {position if key is None else repr(key)} of stage {self._stage!r}"
-        payload = pickle_input(value, what=label)
+        if type(value) in ATOMS:
+            payload = pickle.dumps(value, 5)
+        else:
+            label = f"task {position if key is None else repr(key)} of stage {self._stage!r}"
+            payload = pickle_input(value, what=label)
         digest = digest_input(value, payload)
         if key is None:
-            known_key = self._known_by_position(position, f"{position}-{digest}")
-            key, digest = known_key or f"{position}-{digest}", ""
-            known = known_key is not None
+            key, digest, known = self._key_by_position(position, f"{position}-{digest}")
         else:
             self._claim(check_key(key))
             known = self._is_known(key, digest)
+        task = Task(self._stage, key, payload, created, position, digest, known)
+        if cost is not None or priority is not None:
+            self._check_weighs()
+        if self._weighs:
+            task.cost = self._weights.cost(value, position, cost)
+            task.priority = self._weights.priority(value, position, priority)
         self._position = position + 1
-        return Named(position, key, digest, payload, known)
+        return task
+
+    def _check_weighs(self) -> None:
+        if not self._weighs:
+            raise RequestError(
+                f"cannot weigh a task of stage {self._stage!r}: its tasks go out as given. Open it"
+                ' with order="priority" or order="longest-first".'
+            )
 
     def rehearse(self, values: Sequence[Any]) -> None:
-        """Refuse what can be refused before anything runs: bad keys, and types that cannot travel.
+        """Refuse what can be before anything runs: keys, costs, and types that cannot travel.
 
         Raises
         ------
@@ -84,6 +138,10 @@ class Naming:
         if self._key is not None:
             for value in values:
                 self._claim(check_key(self._key(value)))
+        self._weights.check_count(len(values))
+        for position, value in enumerate(values if self._weighs else ()):
+            self._weights.cost(value, position, None)
+            self._weights.priority(value, position, None)
         first_of_each_type = {
             type(value): (n, value) for n, value in reversed(list(enumerate(values)))
         }
@@ -98,12 +156,14 @@ class Naming:
             )
         self._seen.add(key)
 
-    def _known_by_position(self, position: int, key: str) -> str | None:
-        """Return the key that the run knows a task by; refuse one with another content."""
+    def _key_by_position(self, position: int, key: str) -> tuple[str, str, bool]:
+        """Return key, digest and whether the run knows it; refuse one with another content."""
         recorded = None if self._record is None else self._record.keys.get(position)
-        if recorded not in (None, key) and not self._reuse_changed:
+        if recorded is None:
+            return key, "", False
+        if recorded != key and not self._reuse_changed:
             raise self._changed(f"task {position} (recorded as {recorded!r}, now {key!r})")
-        return recorded
+        return recorded, "", True
 
     def _is_known(self, key: str, digest: str) -> bool:
         """Return whether the run knows a named task; refuse one with another content."""
@@ -120,6 +180,15 @@ class Naming:
         )
 
 
+class Woken(enum.Enum):
+    """The one object that stands for no outcome, but a reason to look around."""
+
+    WOKEN = enum.auto()
+
+
+WOKEN = Woken.WOKEN
+
+
 class Inbox:
     """Outcomes that wait for the driver, in the order of their arrival.
 
@@ -128,10 +197,31 @@ class Inbox:
     more for each `BYTES_A_WEIGHT` of a value that is held in memory.
     """
 
-    def __init__(self, run: Path | None, *, limit: int, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        run: Path | None,
+        *,
+        limit: int,
+        on_room: Callable[[], None] = lambda: None,
+        on_settled: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Make an empty inbox.
+
+        Parameters
+        ----------
+        run
+            The run directory, for values in payload files.
+        limit
+            Weight from which it is full.
+        on_room
+            Called when it is not full any more.
+        on_settled
+            Called with the number of outcomes that an event has brought.
+        """
         self._run = run
         self._limit = limit
         self._on_room = on_room
+        self._on_settled = on_settled
         self._queue: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
         self._batch = _Batch(iter(()), 0)
         self._lock = threading.Lock()
@@ -141,6 +231,7 @@ class Inbox:
     def put(self, event: FinalEvent, place: SlotJoined) -> None:
         """Add what an event records."""
         self._put(_Batch(outcomes_of(event, place, self._run), _weight(event)))
+        self._on_settled(len(event.keys) if isinstance(event, TasksSucceeded) else 1)
 
     def put_replayed(self, outcome: AnyOutcome) -> None:
         """Add an outcome that was read back."""
@@ -152,12 +243,16 @@ class Inbox:
             self.full = self.full or self._unread >= self._limit
         self._queue.put(batch)
 
+    def wake(self) -> None:
+        """Let `take` return `WOKEN` to a thread that waits in it, or to the next one."""
+        self._queue.put(_Batch(iter((WOKEN,)), 0))
+
     def end(self, error: BaseException | None = None) -> None:
         """Say that nothing follows: all is done, or something went wrong."""
         self._queue.put(error)
 
-    def take(self) -> AnyOutcome | None:
-        """Wait for the next outcome; None at the end.
+    def take(self) -> AnyOutcome | Woken | None:
+        """Wait for the next outcome; None at the end, `WOKEN` where there is something to see to.
 
         Raises
         ------
@@ -193,7 +288,7 @@ BYTES_A_WEIGHT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    outcomes: Iterator[AnyOutcome]
+    outcomes: Iterator[AnyOutcome | Woken]
     weight: int
 
 

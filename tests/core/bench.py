@@ -37,7 +37,7 @@ def failure(cause: Cause = Cause.EXCEPTION) -> Failure:
 
 
 def tasks(stage: str, keys: Collection[str], payload: bytes = b"") -> list[Task]:
-    return [Task(stage=stage, key=key, payload=payload, created=0.0) for key in keys]
+    return [Task(stage, key, payload, 0.0) for key in keys]
 
 
 def returned(

@@ -17,7 +17,8 @@ from hypothesis.stateful import (
 )
 
 from hpcflow.core.chunking import Chunker
-from hpcflow.core.dispatch import LOOKAHEAD, MOST_BYTES, Dispatch
+from hpcflow.core.backlog import MOST_BYTES
+from hpcflow.core.dispatch import LOOKAHEAD, Dispatch
 from hpcflow.core.instruction import Chunk, Send, Verdict
 from hpcflow.core.resources import CPU, GPU
 from hpcflow.core.stimulus import (
@@ -251,7 +252,7 @@ class Dispatching(RuleBasedStateMachine):
             self.slots[answer.slot].pop(0)
             self.past.append(answer)
             if stage is not None:
-                stage.chunker.learn(flight.work_s / flight.done, flight.done)
+                stage.chunker.learn(flight.work_s, flight.done)
         good: list[str] = []
         bad: list[tuple[str, int, Verdict]] = []
         if stage is not None:
@@ -303,11 +304,11 @@ class Dispatching(RuleBasedStateMachine):
         if held:
             assert len(held) == 1
             assert self._may_park_behind(held[0])
-            assert stage.chunker.depth == 2
+            assert stage.chunker.depth() == 2
             assert first.losses == 0
         if len(chunk.tasks) > 1:
             assert chunk.attempt == 1
-            assert len(chunk.tasks) <= stage.chunker.size
+            assert len(chunk.tasks) <= max(1, int(stage.chunker.size))
             assert sum(len(task.payload) for task in chunk.tasks[:-1]) < MOST_BYTES
         for task in chunk.tasks:
             stage.waiting.remove(task.key)
@@ -316,7 +317,7 @@ class Dispatching(RuleBasedStateMachine):
 
     def _may_park_behind(self, flight: Flight) -> bool:
         stage = self.stages.get(flight.chunk.stage)
-        return stage is not None and stage.chunker.depth == 2 and flight.chunk.tasks[0].losses == 0
+        return stage is not None and stage.chunker.depth() == 2 and flight.chunk.tasks[0].losses == 0
 
     def _out(self, name: str) -> list[str]:
         return [
@@ -350,8 +351,8 @@ class Dispatching(RuleBasedStateMachine):
         assert self.dispatch.slots == len(self.slots)
         for name, stage in self.stages.items():
             taking = sum(stage.takes(slot) for slot in self.slots)
-            chunks = max(taking, 1) * (stage.chunker.depth + LOOKAHEAD)
-            assert 0 <= self.dispatch.wanted(name) <= chunks * stage.chunker.size
+            chunks = max(taking, 1) * (stage.chunker.depth() + LOOKAHEAD)
+            assert 0 <= self.dispatch.wanted(name) <= chunks * max(1, int(stage.chunker.size))
 
     def teardown(self) -> None:
         """Whatever has happened, every stage can be brought to its end."""
