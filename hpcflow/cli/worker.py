@@ -13,6 +13,9 @@ from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, sh
 from hpcflow.errors import RequestError
 from hpcflow.journal.directory import RunDirectory
 
+_PATIENCE_S = 20.0
+"""An elastic farm is there before its workers: one that is not found by then has ended [s]."""
+
 
 @click.command()
 @run_option
@@ -37,6 +40,12 @@ from hpcflow.journal.directory import RunDirectory
     help="Slots without a device next to those with one, a core each.",
 )
 @click.option(
+    "--farm",
+    metavar="ID",
+    help="Join the elastic farm of this id alone; leave before the wall time is over.",
+)
+@click.option("--name", metavar="NAME", help="Name of the worker.  [default: its node's]")
+@click.option(
     "--reserve-cores",
     metavar="N",
     type=int,
@@ -52,6 +61,8 @@ def worker(
     worker_per: str,
     slots_per_device: int,
     cpu_slots: int,
+    farm: str | None,
+    name: str | None,
     reserve_cores: int,
 ) -> None:
     """Be a worker of a farm in a batch job, until its scheduler or the job ends.
@@ -63,13 +74,19 @@ def worker(
     Example:
       srun --ntasks-per-node=1 --gpus-per-node=8 hpcflow worker --run runs/first &
     """  # noqa: D301  click's \b keeps the lines as they are
-    from hpcflow.farm.process import Place, WorkerRole, address_of, run_worker  # imports Dask
+    from hpcflow.farm.process import (  # imports Dask
+        START_S,
+        Place,
+        WorkerRole,
+        address_of,
+        run_worker,
+    )
 
     allocation = read_allocation()
     resources = _resources(allocation, slots_per_device, reserve_cores)
     if cpu_slots:
         resources = add_cpu_slots(resources, cpu_slots)
-    name = allocation.node_name
+    name = name or allocation.node_name
     if worker_per == "slot":
         rank = allocation.local_rank or 0
         name = f"{name}-{rank}"
@@ -79,10 +96,11 @@ def worker(
     place = Place(
         directory=RunDirectory(run.absolute()),
         host=address_of(interface),
-        job=allocation.job,
+        job=farm or allocation.job,
         batch=True,
         shard=shard,
         workers=allocation.workers,
+        patience_s=_PATIENCE_S if farm else START_S,
     )
     run_worker(
         place,
@@ -91,6 +109,7 @@ def worker(
             resources=resources,
             node=allocation.node_name,
             scratch=allocation.scratch,
+            ends_at=allocation.ends_at if farm else None,
         ),
     )
 

@@ -13,7 +13,7 @@ from distributed import Client
 from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
-from hpcflow.farm.cluster import Gone
+from hpcflow.farm.cluster import Gone, Work
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import security_for
 from hpcflow.farm.servers import SLOTS, Refusal, read_refusals
@@ -100,7 +100,7 @@ class AllocatedProcesses:
                 )
             time.sleep(0.1)
 
-    def guard(self, gone: Gone) -> None:
+    def guard(self, gone: Gone, work: Work) -> None:
         """Call `gone`, from a thread, for each scheduler that goes."""
         self._guard = threading.Thread(
             target=self._watch_over, args=(gone,), name="hpcflow-guard", daemon=True

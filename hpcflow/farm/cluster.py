@@ -21,6 +21,7 @@ from distributed import Client
 from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError
 from hpcflow.farm.child import MARK
+from hpcflow.farm.mail import Workload
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import create_credentials, load_security, remove_credentials
 from hpcflow.farm.tuning import inherited, make_client
@@ -42,6 +43,18 @@ Gone = Callable[[FarmError, int | None], None]
 """Told, from a thread, that a shard's scheduler is gone, or, with None, that the farm is broken."""
 
 
+class Work(Protocol):
+    """What the farm has to do, for processes that fit themselves to it. From any thread."""
+
+    def workload(self) -> Workload | None:
+        """Return what there is to do and who does nothing; None once the farm is closing."""
+        ...
+
+    def release(self, worker: str) -> bool:
+        """Let go of a worker's slots, and return True, unless one of them has a task."""
+        ...
+
+
 class Processes(Protocol):
     """A farm's schedulers and workers, wherever they run."""
 
@@ -49,7 +62,7 @@ class Processes(Protocol):
         """Return a client of each shard's scheduler, in their order, once all are up."""
         ...
 
-    def guard(self, gone: Gone) -> None:
+    def guard(self, gone: Gone, work: Work) -> None:
         """Watch over the processes from now on, and say what is gone for good."""
         ...
 
@@ -82,6 +95,9 @@ class LocalProcesses:
         workers: int,
         shards: int,
         keep_logs: bool,
+        host: str = "127.0.0.1",
+        job: str | None = None,
+        expected: int = 0,
     ) -> None:
         """Start the processes; they come up while the caller goes on.
 
@@ -97,6 +113,12 @@ class LocalProcesses:
             Schedulers, among which the workers are shared evenly.
         keep_logs
             Whether what tasks print goes to files in the run directory, or to the terminal.
+        host
+            Address for the schedulers to listen on.
+        job
+            What the schedulers' files say that they belong to: workers from elsewhere heed it.
+        expected
+            Further workers that may come from elsewhere.
 
         Raises
         ------
@@ -105,12 +127,15 @@ class LocalProcesses:
         """
         self._directory = directory
         self._keep_logs = keep_logs
+        self._host = host
+        self._job = job
         self._farm = uuid.uuid4().hex
         self._read, self._write = os.pipe()
         self._closing = threading.Event()
         self._guard: threading.Thread | None = None
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._options = _share(resources, workers)
+        self._expected = workers + expected
         self._shards = {
             name: 1 + shards * number // workers for number, name in enumerate(self._options)
         }
@@ -139,7 +164,9 @@ class LocalProcesses:
             *("--directory", str(self._directory.path.absolute())),
             *("--parent", str(self._read)),
             *("--shard", str(shard)),
-            *("--workers", str(len(self._options))),
+            *("--workers", str(self._expected)),
+            *("--host", self._host),
+            *(() if self._job is None else ("--job", self._job)),
             *(() if self._keep_logs else ("--temporary",)),
             *(role, *options),
         ]
@@ -151,7 +178,7 @@ class LocalProcesses:
                     pass_fds=(self._read,),
                     env={
                         **os.environ,
-                        **inherited(len(self._options)),
+                        **inherited(self._expected),
                         **(_QUIET if lets_through else {}),
                         FARM: self._farm,
                     },
@@ -183,7 +210,7 @@ class LocalProcesses:
         """
         deadline = time.monotonic() + START_S
         process = self._schedulers[shard]
-        while (address := scheduler_address(self._directory, job=None, shard=shard)) is None:
+        while (address := scheduler_address(self._directory, job=self._job, shard=shard)) is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise self._no_scheduler(shard, f"it ended with code {process.poll()}")
             time.sleep(0.01)
@@ -211,7 +238,7 @@ class LocalProcesses:
             return make_client(
                 address,
                 load_security(self._directory.security),
-                workers=len(self._options),
+                workers=self._expected,
                 timeout_s=CONNECT_S,
             )
         except OSError as error:
@@ -225,7 +252,7 @@ class LocalProcesses:
             " then start again."
         )
 
-    def guard(self, gone: Gone) -> None:
+    def guard(self, gone: Gone, work: Work) -> None:
         """Start workers that die again, from now on.
 
         Parameters
@@ -233,6 +260,8 @@ class LocalProcesses:
         gone
             Called if a scheduler dies, whose workers then end too, or if no worker can be kept
             alive.
+        work
+            Ignored: the workers are as many as were asked for.
         """
         self._guard = threading.Thread(
             target=self._restart_dead, args=(gone,), name="hpcflow-guard", daemon=True

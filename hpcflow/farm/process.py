@@ -55,6 +55,12 @@ from hpcflow.private import make_scratch
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ANY_PORT = f"{LOOPBACK}:0"
+START_S = 600.0
+"""Longest wait of a worker for a scheduler that starts with it [s]."""
+_JOIN_S = 600.0
+"""Longest time for a worker to be taken in by a scheduler that has been there [s]."""
+LEAVE_S = 30.0
+"""A worker with a wall time of its own leaves so long before its end [s]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,8 @@ class Place:
     """Which of the farm's schedulers this is, or belongs to."""
     workers: int = 1
     """Workers that the scheduler will have, or an upper bound: time-outs grow with them."""
+    patience_s: float = START_S
+    """How long a worker waits for its scheduler [s]."""
     parent: int | None = None
     """The pipe whose end ends the process."""
     temporary: bool = False
@@ -93,6 +101,8 @@ class WorkerRole:
     node: str
     scratch: Path | None = None
     """Node-local directory; the system's temporary one if None."""
+    ends_at: float | None = None
+    """When the worker's own wall time is over [s since the epoch], where it has one."""
 
 
 def run_scheduler(place: Place) -> None:
@@ -192,9 +202,19 @@ async def _work(place: Place, role: WorkerRole) -> None:
         scheduler = await _find(place, shard=place.shard)
         with plain_refusal():
             worker = await _make_worker(scheduler, place, role, scratch=scratch)
+        leaving = None if role.ends_at is None else asyncio.ensure_future(_leave(worker, role))
         await worker.finished()
+        if leaving is not None:
+            leaving.cancel()
     finally:
         clear()
+
+
+async def _leave(worker: FarmWorker, role: WorkerRole) -> None:
+    """Give the unfinished tasks back while there is time for it."""
+    assert role.ends_at is not None, "else it stays"
+    await asyncio.sleep(max(0.0, role.ends_at - LEAVE_S - time.time()))
+    await worker.close(reason="the wall time of its batch job is nearly over")
 
 
 def _make_worker(
@@ -213,7 +233,8 @@ def _make_worker(
         local_directory=str(scratch),
         dashboard_address=_ANY_PORT if scheduler.dashboard else None,
         resources={SLOTS: len(role.resources)},
-        plugins=(Slots(role.resources, node=role.node),),
+        death_timeout=_JOIN_S,
+        plugins=(Slots(role.resources, node=role.node, ends_at=role.ends_at),),
     )
 
 
@@ -224,13 +245,12 @@ def _adopt_orphans() -> None:
 
 async def _find(place: Place, *, shard: int) -> SchedulerFile:
     """Wait for the scheduler of a shard: another process starts it."""
-    limit_s = 600.0
-    deadline = time.monotonic() + limit_s
+    deadline = time.monotonic() + place.patience_s
     while (found := find_scheduler(place.directory, job=place.job, shard=shard)) is None:
         if time.monotonic() > deadline:
             raise FarmError(
                 f"cannot join the farm of {str(place.directory.path)!r}: no scheduler has come up"
-                f" within {limit_s:g} s. Look into the scheduler's log."
+                f" within {place.patience_s:g} s. Look into the scheduler's log."
             )
         await asyncio.sleep(0.02)
     return found
@@ -259,6 +279,8 @@ def _end_with(parent: int | None, clear: Callable[[], None]) -> None:
 @click.option("--temporary", is_flag=True)
 @click.option("--shard", type=int, default=1)
 @click.option("--workers", type=int, default=1)
+@click.option("--host", default=LOOPBACK)
+@click.option("--job")
 @click.option("--dashboard", is_flag=True)
 @click.option("--insecure", is_flag=True)
 @click.pass_context
@@ -270,6 +292,8 @@ def main(
     temporary: bool,
     shard: int,
     workers: int,
+    host: str,
+    job: str | None,
     dashboard: bool,
     insecure: bool,
 ) -> None:
@@ -280,6 +304,8 @@ def main(
         temporary=temporary,
         shard=shard,
         workers=workers,
+        host=host,
+        job=job,
         dashboard=dashboard,
         insecure=insecure,
     )
