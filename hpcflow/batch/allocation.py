@@ -39,6 +39,8 @@ class Allocation:
     """When the wall time is over [s since the epoch], where that is known."""
     scratch: Path | None = None
     """Node-local directory for scratch files."""
+    login: str | None = None
+    """The host where the batch job was submitted, where the batch system says so."""
     node: int | None = None
     """Position in the allocation of our node, where the launcher says so."""
     node_name: str = ""
@@ -81,6 +83,7 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
         shards=_first_number(given, ("HPCFLOW_SHARDS",)) or 1,
         ends_at=_first_number(given, ("SLURM_JOB_END_TIME", "HPCFLOW_ENDS_AT")),
         scratch=_path(given, "HPCFLOW_SCRATCH"),
+        login=given.get("SLURM_SUBMIT_HOST") or given.get("LSB_SUB_HOST"),
         node=_first_number(given, ("SLURM_NODEID",)),
         node_name=given.get("SLURMD_NODENAME") or socket.gethostname(),
         rank=_first_number(given, _RANK),

@@ -46,6 +46,10 @@ class Request:
     """Slots without a GPU on each node, next to those with one."""
     shards: int = 1
     """Schedulers, each with its share of the nodes."""
+    dashboard: bool = False
+    """Whether Dask's dashboards are served, on loopback."""
+    insecure: bool = False
+    """Whether the farm does without TLS."""
     scheduler_cores: int | None = None
     """Cores of the first node for the schedulers, in all; as the machine says if None."""
     driver_cores: int | None = None

@@ -155,7 +155,8 @@ def _schedulers(plan: _Plan) -> Iterator[str]:
     yield 'rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own'
     yield "declare -A steps=() # process ids of the steps that run, by name"
     for number, step in enumerate(plan.schedulers, start=1):
-        command = f"hpcflow scheduler {_common(plan.request, number, shards)}"
+        options = f"{_common(plan.request, number, shards)}{_access(plan.request)}"
+        command = f"hpcflow scheduler {options}"
         yield from _background(plan.launcher.launch(step), command, step.name)
     yield "end_steps() {"
     yield '    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null'
@@ -241,6 +242,12 @@ def _driver(plan: _Plan) -> Iterator[str]:
     yield "unset waiting"
     yield "trap : INT TERM # from here on the driver stops in order, and then this script does"
     yield f"{_before(launch)}{command}"
+
+
+def _access(request: Request) -> str:
+    """Return how the farm can be reached where that is not the default; workers follow suit."""
+    dashboard = " --dashboard" if request.dashboard else ""
+    return dashboard + (" --insecure" if request.insecure else "")
 
 
 def _common(request: Request, shard: int, shards: int) -> str:

@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 
 from hpcflow.batch.allocation import read_allocation
-from hpcflow.cli.steps import interface_option, run_option, shard_option
+from hpcflow.cli.steps import (
+    dashboard_option,
+    insecure_option,
+    interface_option,
+    run_option,
+    shard_option,
+)
 from hpcflow.journal.directory import RunDirectory
 
 
@@ -15,7 +21,11 @@ from hpcflow.journal.directory import RunDirectory
 @run_option
 @interface_option
 @shard_option
-def scheduler(run: Path, *, interface: str | None, shard: int) -> None:
+@dashboard_option
+@insecure_option
+def scheduler(
+    run: Path, *, interface: str | None, shard: int, dashboard: bool, insecure: bool
+) -> None:
     """Be a scheduler of a farm in a batch job, until the job ends the step.
 
     Makes the certificates that workers and driver of the job show each other, and writes where it
@@ -40,5 +50,8 @@ def scheduler(run: Path, *, interface: str | None, shard: int) -> None:
             batch=True,
             shard=shard,
             workers=allocation.workers,
+            dashboard=dashboard,
+            insecure=insecure,
+            login=allocation.login,
         )
     )

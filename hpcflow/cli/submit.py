@@ -21,6 +21,7 @@ from hpcflow.batch.request import Request, WorkerPer
 from hpcflow.batch.script import SCRIPT, render
 from hpcflow.batch.system import system_named
 from hpcflow.batch.walltime import parse_walltime, show_walltime
+from hpcflow.cli.steps import INSECURE, dashboard_option, insecure_option
 from hpcflow.errors import JournalError, RequestError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import holder
@@ -100,6 +101,8 @@ from hpcflow.private import write_private
     type=int,
     help="Cores of the first node for the driver.  [default: as the machine says]",
 )
+@dashboard_option
+@insecure_option
 @click.option("--dry-run", is_flag=True, help="Print the batch script; write and submit nothing.")
 def submit(
     driver: Path,
@@ -119,6 +122,8 @@ def submit(
     shards: int,
     scheduler_cores: int | None,
     driver_cores: int | None,
+    dashboard: bool,
+    insecure: bool,
     dry_run: bool,
 ) -> None:
     """Run DRIVER on an allocation: a Python driver (.py) or a run configuration (.toml).
@@ -152,12 +157,16 @@ def submit(
         shards=shards,
         scheduler_cores=scheduler_cores,
         driver_cores=driver_cores,
+        dashboard=dashboard,
+        insecure=insecure,
     )
     request.check()
     script = render(request)
     if dry_run:
         click.echo(script, nl=False)
         return
+    if insecure:
+        click.echo(INSECURE, err=True)
     record = _submit(request, script, run)
     click.echo(record.id)
     click.echo(

@@ -6,10 +6,15 @@ since the epoch.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import msgspec
 
 from hpcflow.core.state import RunState, SlotState, StageState
 from hpcflow.dashboards.source import RunSource
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.scheduler_file import read_scheduler_file
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,17 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool
     """No further task will be offered."""
     cancelled: bool
+
+
+class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
+    """Dask's dashboard of one scheduler."""
+
+    node: str
+    """The host that alone can see it."""
+    address: str
+    """Where it listens there."""
+    tunnel: str
+    """The command that brings it to another machine, under the same address."""
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,6 +162,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sessions: list[Session]
     failures: list[Failure]
     """The latest 20, newest last."""
+    dashboards: list[Dashboard]
+    """Where they were asked for and the run is live."""
 
 
 def status_of(source: RunSource, *, now: float) -> Status:
@@ -176,12 +194,25 @@ def status_of(source: RunSource, *, now: float) -> Status:
         slots=[_slot(slot) for slot in state.slots.values()],
         sessions=[msgspec.convert(one, Session, from_attributes=True) for one in state.sessions],
         failures=[msgspec.convert(one, Failure, from_attributes=True) for one in state.failures],
+        dashboards=list(_dashboards(source.directory)) if live else [],
     )
 
 
 def encode_status(status: Status) -> str:
     """Return the status as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
+
+
+def _dashboards(directory: RunDirectory) -> Iterator[Dashboard]:
+    """Yield the dashboards of the run's schedulers, shard by shard."""
+    for shard in itertools.count(1):
+        scheduler = read_scheduler_file(directory, shard=shard)
+        if scheduler is None:
+            return
+        if scheduler.dashboard is not None and scheduler.tunnel is not None:
+            yield Dashboard(
+                node=scheduler.node, address=scheduler.dashboard, tunnel=scheduler.tunnel
+            )
 
 
 def _tasks(state: RunState) -> Tasks:

@@ -53,6 +53,9 @@ def picture(status: Status, *, most_slots: int = MOST_SLOTS, most_failures: int 
         parts += ["", _slots(status, most=most_slots)]
     if status.failures:
         parts += ["", _failures(status, most=most_failures)]
+    for each in status.dashboards:
+        where = f"http://{each.address}/status on {each.node}; from elsewhere: {each.tunnel}"
+        parts += ["", Text.assemble(("Dask's dashboard: ", "bold"), where)]
     if status.resume is not None:
         parts += ["", Text.assemble(("to continue: ", "bold"), status.resume)]
     return Group(*parts)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import click
 import msgspec
 import psutil
 from distributed import Client
@@ -21,11 +22,18 @@ from distributed import Client
 from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError
 from hpcflow.farm.child import MARK
+from hpcflow.farm.dashboard import announcement
 from hpcflow.farm.mail import Workload
 from hpcflow.farm.rendezvous import scheduler_address
-from hpcflow.farm.security import create_credentials, load_security, remove_credentials
+from hpcflow.farm.security import (
+    create_credentials,
+    remove_credentials,
+    security_for,
+    warn_insecure,
+)
 from hpcflow.farm.tuning import inherited, make_client
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.scheduler_file import read_scheduler_file
 
 START_S = 120.0
 """Longest wait for the scheduler [s]."""
@@ -95,6 +103,8 @@ class LocalProcesses:
         workers: int,
         shards: int,
         keep_logs: bool,
+        dashboard: bool = False,
+        insecure: bool = False,
         host: str = "127.0.0.1",
         job: str | None = None,
         expected: int = 0,
@@ -113,6 +123,10 @@ class LocalProcesses:
             Schedulers, among which the workers are shared evenly.
         keep_logs
             Whether what tasks print goes to files in the run directory, or to the terminal.
+        dashboard
+            Whether schedulers and workers serve Dask's dashboards, on loopback.
+        insecure
+            Whether they do without TLS.
         host
             Address for the schedulers to listen on.
         job
@@ -127,6 +141,11 @@ class LocalProcesses:
         """
         self._directory = directory
         self._keep_logs = keep_logs
+        self._flags = [
+            *(["--dashboard"] if dashboard else []),
+            *(["--insecure"] if insecure else []),
+            *([] if keep_logs else ["--temporary"]),
+        ]
         self._host = host
         self._job = job
         self._farm = uuid.uuid4().hex
@@ -167,7 +186,7 @@ class LocalProcesses:
             *("--workers", str(self._expected)),
             *("--host", self._host),
             *(() if self._job is None else ("--job", self._job)),
-            *(() if self._keep_logs else ("--temporary",)),
+            *self._flags,
             *(role, *options),
         ]
         lets_through = role == "worker" and not self._keep_logs
@@ -234,15 +253,22 @@ class LocalProcesses:
 
     def _connect(self, shard: int) -> Client:
         address = self.wait_for_address(shard)
+        insecure = address.startswith("tcp:")
         try:
-            return make_client(
+            client = make_client(
                 address,
-                load_security(self._directory.security),
+                security_for(self._directory.security, insecure=insecure),
                 workers=self._expected,
                 timeout_s=CONNECT_S,
             )
         except OSError as error:
             raise self._no_scheduler(shard, f"it does not answer ({error})") from None
+        if insecure:
+            warn_insecure(address)
+        content = read_scheduler_file(self._directory, shard=shard)
+        if content is not None and (text := announcement(content)) is not None:
+            click.echo(text, err=True)
+        return client
 
     def _no_scheduler(self, shard: int, why: str) -> FarmError:
         log = self._log(scheduler_name(shard))

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hpcflow.private import write_private
+from hpcflow.private import check_own, write_private
 
 if TYPE_CHECKING:
     from distributed import Security
@@ -56,7 +56,10 @@ def create_credentials(directory: Path) -> None:
     ------
     JournalError
         If they cannot be written.
+    RequestError
+        If the directory is not the user's own.
     """
+    check_own(directory, what="place of a session's keys", remedy="Choose another run directory.")
     authority_key = ec.generate_private_key(ec.SECP256R1())
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate(

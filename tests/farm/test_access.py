@@ -1,0 +1,138 @@
+"""Dask's dashboards are off unless they are asked for, and so is plain TCP; both are announced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from hpcflow.farm.dashboard import tunnel
+from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.scheduler_file import SchedulerFile, read_scheduler_file
+from tests.batch.test_local import until
+from tests.farm.test_security import listeners
+
+DRIVER = """
+import json, sys
+from hpcflow import Farm
+
+with Farm(slots=2, workers=2, run=sys.argv[1], **json.loads(sys.argv[2])) as farm:
+    farm.wait_for_slots()
+    print(sum(outcome.result() for outcome in farm.map(abs, [-1, 2])), flush=True)
+    sys.stdin.readline()
+"""
+WARNING = "is insecure: whoever can reach that address can run code as you"
+
+
+@contextlib.contextmanager
+def farm(run: Path, **options: bool) -> Iterator[subprocess.Popen[str]]:
+    with (
+        run.with_suffix(".err").open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(run), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "3\n"
+        yield process
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+
+
+def scheduler_of(run: Path) -> SchedulerFile:
+    content = read_scheduler_file(RunDirectory(run))
+    assert content is not None
+    return content
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310  it is ours, and http
+        page: str = answer.read().decode()
+        return page
+
+
+def test_dashboards_that_are_asked_for_are_on_loopback_and_the_way_there_is_told(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    with farm(run, dashboard=True) as process:
+        scheduler = scheduler_of(run)
+        assert scheduler.dashboard is not None
+        assert "Dask" in fetch(f"http://{scheduler.dashboard}/status")
+        addresses = listeners(psutil.Process(process.pid))
+        status = subprocess.run(
+            [sys.executable, "-m", "hpcflow", "status", str(run), "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    port = scheduler.dashboard.rpartition(":")[2]
+    user, node = psutil.Process().username(), socket.gethostname()
+    line = f"ssh -N -L {port}:127.0.0.1:{port} {user}@{node}"
+    assert len(addresses) == 2 * 3, "TLS and HTTP of a scheduler and two workers"
+    assert all(address.startswith("127.0.0.1:") for address in addresses)
+    assert line in run.with_suffix(".err").read_text()
+    assert json.loads(status.stdout)["dashboards"] == [
+        {"node": node, "address": scheduler.dashboard, "tunnel": line}
+    ]
+
+
+def test_nothing_is_said_and_nothing_is_served_unless_it_is_asked_for(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with farm(run) as process:
+        scheduler = scheduler_of(run)
+        addresses = listeners(psutil.Process(process.pid))
+    assert scheduler.address.startswith("tls://")
+    assert scheduler.dashboard is None
+    assert len(addresses) == 3
+    assert run.with_suffix(".err").read_text() == ""
+
+
+def test_plain_tcp_must_be_asked_for_and_warns_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with farm(run, insecure=True):
+        assert scheduler_of(run).address.startswith("tcp://127.0.0.1:")
+    said = run.with_suffix(".err").read_text()
+    assert len(re.findall(WARNING, said)) == 1
+    assert len(said.splitlines()) == 1
+
+
+def test_the_scheduler_of_a_batch_job_says_in_its_log_how_to_see_its_dashboard(
+    tmp_path: Path,
+) -> None:
+    run, log = tmp_path / "run", tmp_path / "log"
+    command = [sys.executable, "-m", "hpcflow", "scheduler", "--run", str(run)]
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [*command, "--interface", "lo", "--dashboard", "--insecure"],
+            env={**os.environ, "SLURM_SUBMIT_HOST": "login7"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            until(lambda: "Dask's dashboard: http://127.0.0.1:" in log.read_text())
+        finally:
+            process.terminate()
+    said = log.read_text()
+    assert re.search(r"ssh -N -L (\d+):127\.0\.0\.1:\1 -J login7 \S+@", said)
+    assert len(re.findall(WARNING, said)) == 1
+
+
+def test_a_tunnel_goes_straight_to_a_node_that_is_itself_where_the_job_was_submitted() -> None:
+    assert "-J" not in tunnel(1, node="n1", through="n1")
+    assert "-J" not in tunnel(1, node="n1", through=None)
