@@ -1,6 +1,6 @@
 """Measure the farm on this machine: 1 ms tasks, a million no-op tasks, streams, and memory.
 
-    python benchmarks/throughput.py [--output FILE]
+    python -m benchmarks.throughput [--output FILE]
 
 Journal off and on alternate (A B A B) in one run; figures are medians over the rounds. Nothing
 else should run on the machine meanwhile.
@@ -8,23 +8,18 @@ else should run on the machine meanwhile.
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import psutil
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.measuring import machine, medians, show, write
 from hpcflow import Farm
 
 SLOTS = 2
@@ -87,16 +82,6 @@ def measure(run: Path | None, *, million: int) -> dict[str, float]:
     return figures
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    return {
-        "system": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("hpcflow", "dask", "distributed", "msgspec")},
-    }
-
-
 @click.command()
 @click.option("--rounds", default=3, show_default=True, help="Rounds of journal off and on.")
 @click.option("--million", default=1_000_000, show_default=True, help="Number of no-op tasks.")
@@ -110,17 +95,12 @@ def main(rounds: int, million: int, output: Path | None) -> None:
             with tempfile.TemporaryDirectory() as directory:
                 run = Path(directory) / "run" if journal == "on" else None
                 collected.append(measure(run, million=million))
-    medians = {
-        journal: {name: statistics.median(each[name] for each in rows) for name in rows[0]}
-        for journal, rows in figures.items()
-    }
-    table = Table("figure", "journal off", "journal on", title=f"medians of {rounds} rounds")
-    for name, value in medians["off"].items():
-        table.add_row(name, f"{value:,.2f}", f"{medians['on'][name]:,.2f}")
-    Console().print(table)
-    if output is not None:
-        content = {"machine": machine(), "medians": medians, "rounds": figures}
-        output.write_text(json.dumps(content, indent=1) + "\n")
+    found = medians(figures)
+    show(
+        f"medians of {rounds} rounds",
+        {f"journal {journal}": each for journal, each in found.items()},
+    )
+    write(output, {"machine": machine(), "medians": found, "rounds": figures})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Light workers, many to a process, and a driver that opens the farm they serve.
+
+Real Dask workers under the farm's TLS, each with the farm's plugin, its own connections and its own
+place at the scheduler. They are light in that a process holds many of them, and in that their slots
+say that they are up without a runner behind them: neither the start of Python and the import of
+Dask for each worker, nor the start of runners, is in what is measured with them.
+
+Run by `benchmarks/launch.py`. Each process says `ready` when all is imported, begins when it is
+sent a line, and says when it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import dask
+import msgspec
+from distributed.comm.core import Comm
+from distributed.core import Status
+
+from hpcflow import Farm
+from hpcflow.core.resources import SlotResources, share_devices
+from hpcflow.farm.lane import Lane
+from hpcflow.farm.rendezvous import find_scheduler
+from hpcflow.farm.security import load_security
+from hpcflow.farm.servers import SLOTS, FarmWorker
+from hpcflow.farm.slots import CLIENT_PATIENCE_S, Slots
+from hpcflow.farm.tuning import settings
+from hpcflow.farm.versions import own_versions
+from hpcflow.farm.wire import SlotInfo
+from hpcflow.journal.directory import RunDirectory
+
+GPUS = 8
+"""Slots of each light worker."""
+
+
+class LightSlots(Slots):
+    """Slots that are up as soon as a client asks, and take no tasks."""
+
+    def __init__(self, resources: Sequence[SlotResources], *, node: str) -> None:
+        super().__init__(resources, node=node)
+        self._infos = [
+            SlotInfo(
+                name=f"{node}.{index}",
+                host=node,
+                worker=node,
+                pid=os.getpid(),
+                device=each.device,
+                cores=each.cores,
+                booted=time.time(),
+                preload_s=0.0,
+                sharing=each.sharing,
+                versions=own_versions(),
+            )
+            for index, each in enumerate(resources)
+        ]
+
+    async def lane(self, comm: Comm, setup: bytes) -> Status:
+        """Say that every slot is up, and keep the lane."""
+        lane = Lane(comm, patience_s=CLIENT_PATIENCE_S)
+        for index, info in enumerate(self._infos):
+            lane.send(("slot", index, 1, msgspec.msgpack.encode(info)))
+        await lane.run(lambda _: None)
+        return Status.dont_reply
+
+
+@click.group()
+def main() -> None:
+    """Serve a benchmark."""
+
+
+@main.command()
+@click.option("--run", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--numbers", type=(int, int), required=True, help="First, and the one after the last."
+)
+@click.option("--of", type=int, required=True, help="Workers in all.")
+@click.option("--shards", type=int, required=True)
+def work(run: Path, *, numbers: tuple[int, int], of: int, shards: int) -> None:
+    """Be some of the farm's workers."""
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    dask.config.set(settings(of * GPUS // shards))
+    asyncio.run(_work(run, range(*numbers), of=of, shards=shards))
+
+
+async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int) -> None:
+    directory = RunDirectory(run)
+    security = load_security(directory.security)
+    found = [find_scheduler(directory, job=None, shard=k + 1) for k in range(shards)]
+    addresses = [each.address for each in found if each is not None]
+
+    async def start(number: int) -> FarmWorker:
+        name = f"node{number}"
+        resources = share_devices(
+            range(GPUS), [str(n) for n in range(GPUS)], variable="V", slots_per_device=1
+        )
+        worker: FarmWorker = await FarmWorker(
+            addresses[number * shards // of],
+            name=name,
+            host="127.0.0.1",
+            protocol="tls",
+            security=security,
+            nthreads=1,
+            memory_limit=0,
+            local_directory=str(run),
+            resources={SLOTS: GPUS},
+            plugins=(LightSlots(resources, node=name),),
+        )
+        return worker
+
+    _wait_for_the_start()
+    _workers = await asyncio.gather(*map(start, numbers))
+    print("joined", flush=True)
+    await asyncio.Event().wait()
+
+
+@main.command()
+@click.option("--slots", type=int, required=True)
+def drive(slots: int) -> None:
+    """Open the farm and wait for its slots; keep it until the end of what is sent."""
+    _wait_for_the_start()
+    with Farm() as farm:
+        farm.wait_for_slots(slots)
+        print("up", flush=True)
+        sys.stdin.read()
+
+
+def _wait_for_the_start() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main()
