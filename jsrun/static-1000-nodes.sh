@@ -18,6 +18,7 @@ module load cuda
 export PATH=/gpfs/alpine/abc123/hpcflow/.venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/static
 export HPCFLOW_SLOTS=gpu:6000
+export HPCFLOW_JOB="$LSB_JOBID"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 43200))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail

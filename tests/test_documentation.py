@@ -36,7 +36,7 @@ def test_every_command_stands_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text()
 
     rows = re.findall(r"^\| (`hpcflow [^|]+) \|", readme, re.MULTILINE)
-    documented = [name for row in rows for name in re.findall(r"`(?:hpcflow )?(\w+)", row)]
+    documented = [name for row in rows for name in re.findall(r"`(?:hpcflow )?([\w-]+)", row)]
 
     assert sorted(documented) == sorted(main.list_commands(click.Context(main)))
 

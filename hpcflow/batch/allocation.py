@@ -78,7 +78,7 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
     return Allocation(
         run=_path(given, "HPCFLOW_RUN"),
         system=system,
-        job=given.get("SLURM_JOB_ID") or given.get("LSB_JOBID"),
+        job=given.get("HPCFLOW_JOB") or given.get("SLURM_JOB_ID") or given.get("LSB_JOBID"),
         slots=_slots(given.get("HPCFLOW_SLOTS", "")),
         shards=_first_number(given, ("HPCFLOW_SHARDS",)) or 1,
         ends_at=_first_number(given, ("SLURM_JOB_END_TIME", "HPCFLOW_ENDS_AT")),

@@ -19,16 +19,28 @@ _END_S = 30.0
 _START = """
 setsid bash -c "$0" "$@" < /dev/null 2> /dev/null &
 """
-# The wrapper's process id names log and exit code, so that both are found by the job's id.
+# The wrapper's process id names log and exit code, so that both are found by the job's id. A job
+# that follows another waits until that one's first process has ended, and ends what that has left.
 _WRAPPER = """
-read -r stat < "/proc/$$/stat"
-read -ra fields <<< "${stat##*) }"
-echo "$$.${fields[19]}"
+began() {
+    local stat fields
+    read -r stat 2> /dev/null < "/proc/$1/stat" || return
+    read -ra fields <<< "${stat##*) }"
+    [[ "${fields[0]}" == Z ]] || echo "${fields[19]}"
+}
+job="$$.$(began "$$")"
 mask=$(umask)
 umask 077
+[[ -n "$2" ]] || true >> "$1/batch-$$.log"
+echo "$job"
+exec > /dev/null
+if [[ -n "$2" ]]; then
+    while [[ "$(began "${2%.*}")" == "${2#*.}" ]]; do sleep 0.2; done
+    kill -KILL -- "-${2%.*}" 2> /dev/null
+fi
 exec >> "$1/batch-$$.log" 2>&1
 umask "$mask"
-bash "$0"
+bash "$0" "$job"
 code=$?
 echo "$code" > "$1/batch-$$.code"
 exit "$code"
@@ -41,9 +53,9 @@ class Local:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
 
-    def submit(self, script: Path) -> str:
-        """Start a script in the background, in a session of its own."""
-        command = ("bash", "-c", _START, _WRAPPER, str(script), str(self._logs))
+    def submit(self, script: Path, *, after: str | None = None) -> str:
+        """Start a script in the background, in a session of its own, once job `after` has ended."""
+        command = ("bash", "-c", _START, _WRAPPER, str(script), str(self._logs), after or "")
         try:
             answer = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True
@@ -63,7 +75,8 @@ class Local:
     def state(self, job: str) -> JobState:
         """Return how a batch job stands."""
         if _lives(job):
-            return JobState.RUNNING
+            begun = (self._logs / f"batch-{_pid(job)}.log").exists()
+            return JobState.RUNNING if begun else JobState.WAITING
         try:
             code = (self._logs / f"batch-{_pid(job)}.code").read_text().strip()
         except OSError:

@@ -47,13 +47,14 @@ class Lsf:
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience
 
-    def submit(self, script: Path) -> str:
-        """Submit a script, and return the id of the batch job.
+    def submit(self, script: Path, *, after: str | None = None) -> str:
+        """Submit a script, to begin once batch job `after` has ended; return the new one's id.
 
         The script is an argument, as Summit wants it: there `bsub < script` does not work.
         """
         what = f"submit {str(script)!r}"
-        command = ("bsub", str(script))
+        follows = () if after is None else ("-w", f"ended({after})")
+        command = ("bsub", *follows, str(script))
         answer = run_command(
             command, what=what, words=_WORDS, repeatable=False, patience=self._patience
         )

@@ -16,11 +16,15 @@ _FILE = "job.toml"
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The last batch job that was submitted for a run."""
+    """The batch job that was last submitted for a run, and its follow-ups."""
 
     system: BatchSystemName
     id: str
     """As the batch system names it."""
+    follow_ups: list[str] = []
+    """Ids of the batch jobs that continue the run, each after the one before."""
+    over: bool = False
+    """Whether a driver has ended by itself, so that no follow-up is needed."""
     machine: str
     """Name of the machine's file."""
     script: str
@@ -29,9 +33,10 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     slots: int
     walltime_s: int
 
-    def log_in(self, run: Path) -> Path:
-        """Return the file that the batch job's own output goes to."""
-        return run / "logs" / f"batch-{self.id.partition('.')[0]}.log"
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """Ids of the batch job and its follow-ups, in their order."""
+        return (self.id, *self.follow_ups)
 
     def system_in(self, run: Path) -> BatchSystem:
         """Return the batch system to ask about it."""
@@ -48,6 +53,11 @@ def read_record(run: Path) -> JobRecord | None:
     """
     path = run / _FILE
     return load_toml(path, JobRecord) if path.exists() else None
+
+
+def log_of(run: Path, job: str) -> Path:
+    """Return the file that a batch job's own output goes to."""
+    return run / "logs" / f"batch-{job.partition('.')[0]}.log"
 
 
 def write_record(run: Path, record: JobRecord) -> None:

@@ -46,6 +46,8 @@ class Request:
     """Slots without a GPU on each node, next to those with one."""
     shards: int = 1
     """Schedulers, each with its share of the nodes."""
+    follow_ups: int = 0
+    """Most batch jobs that continue the run after this one."""
     dashboard: bool = False
     """Whether Dask's dashboards are served, on loopback."""
     insecure: bool = False
@@ -90,6 +92,11 @@ class Request:
                 f"cannot submit {str(self.driver)!r}: there is no such file. Correct the path."
             )
         self._check_size()
+        if self.follow_ups < 0:
+            raise RequestError(
+                f"cannot submit {self.follow_ups} follow-ups: their number is 0 or more. Raise"
+                " --follow-ups."
+            )
         if self.machine.account_required and self.charged is None:
             raise RequestError(
                 f"cannot submit to {self.machine.name} without an account: every batch job there is"
@@ -127,6 +134,5 @@ class Request:
             raise RequestError(
                 f"cannot ask for {show_walltime(self.walltime_s)} on {self.nodes} nodes in queue"
                 f" {queue.name} of {machine.name}: it gives {limit.walltime} at most to jobs of up"
-                f" to {limit.nodes} nodes. Shorten --walltime; what is left runs when you submit"
-                " the same run again."
+                f" to {limit.nodes} nodes. Shorten --walltime; --follow-ups continue the run."
             )

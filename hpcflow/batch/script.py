@@ -26,6 +26,20 @@ QUORUM = 0.98
 READY_WITHIN = "10m"
 """Longest wait for them."""
 
+_JOB = {"slurm": '"$SLURM_JOB_ID"', "lsf": '"$LSB_JOBID"', "local": '"${1-}"'}
+"""Id of the batch job, as the script knows it."""
+_NOTE_ENDS = (
+    "note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them",
+    "    local name",
+    '    for name in "${!steps[@]}"; do',
+    '        if ! kill -0 "${steps[$name]}" 2> /dev/null; then',
+    '            wait "${steps[$name]}"',
+    f'            echo "$name $?" >> "$HPCFLOW_RUN/logs/{ENDS}"',
+    '            unset "steps[$name]"',
+    "        fi",
+    "    done",
+    "}",
+)
 _CONTINUED = " \\\n    "
 
 
@@ -56,7 +70,7 @@ def launcher_of(machine: Machine) -> StepLauncher:
 def submission_of(request: Request) -> str:
     """Return the command that submits the script by hand."""
     script = shlex.quote(str(request.run / SCRIPT))
-    program = {"local": "bash", "slurm": "sbatch", "lsf": "bsub"}[request.machine.batch_system]
+    program = {"local": "bash", "slurm": "sbatch", "lsf": "bsub"}[request.machine.script_system]
     return f"{program} {script}"
 
 
@@ -131,11 +145,17 @@ def _surroundings(plan: _Plan) -> Iterator[str]:
     yield f"export HPCFLOW_SLOTS={plan.layout.slots}"
     if plan.layout.shards > 1:
         yield f"export HPCFLOW_SHARDS={plan.layout.shards}"
+    yield f"export HPCFLOW_JOB={_JOB[machine.script_system]}"
     yield f'export HPCFLOW_ENDS_AT="$(($(date +%s) + {request.walltime_s}))"'
     if machine.scratch is not None:
         yield f'export HPCFLOW_SCRATCH="{machine.scratch}"'
     yield "set -uo pipefail"
     yield f"cd -- {shlex.quote(str(request.directory))} || exit"
+    if request.follow_ups:
+        yield f"# Up to {request.follow_ups} more batch jobs continue the run, each after the one"
+        yield "# before. They are not needed once a driver has ended by itself."
+        yield 'hpcflow follow-up --run "$HPCFLOW_RUN"'
+        yield "[[ $? -ne 1 ]] || exit 0"
 
 
 def _logs(plan: _Plan) -> Iterator[str]:
@@ -158,7 +178,21 @@ def _schedulers(plan: _Plan) -> Iterator[str]:
         options = f"{_common(plan.request, number, shards)}{_access(plan.request)}"
         command = f"hpcflow scheduler {options}"
         yield from _background(plan.launcher.launch(step), command, step.name)
+    yield from _ending(plan)
+    yield from _NOTE_ENDS
+    if plan.launcher.places_in_order:
+        yield from _placed(plan)
+
+
+def _ending(plan: _Plan) -> Iterator[str]:
+    """Yield what ends the steps, and the follow-ups where they are not needed any more."""
+    if plan.request.follow_ups:
+        yield "stopped='' # by a signal, as when the wall time is over: then a follow-up goes on"
+        yield "trap 'stopped=1; exit 143' INT TERM"
     yield "end_steps() {"
+    if plan.request.follow_ups:
+        yield "    local code=$?"
+        yield '    [[ -n "$stopped" ]] || hpcflow follow-up --run "$HPCFLOW_RUN" --ended "$code"'
     yield '    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null'
     yield f"    {plan.launcher.end_steps}"
     yield "    for _ in {1..100}; do # 20 s to end in order"
@@ -169,18 +203,6 @@ def _schedulers(plan: _Plan) -> Iterator[str]:
     yield "    wait"
     yield "}"
     yield "trap end_steps EXIT"
-    yield "note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them"
-    yield "    local name"
-    yield '    for name in "${!steps[@]}"; do'
-    yield '        if ! kill -0 "${steps[$name]}" 2> /dev/null; then'
-    yield '            wait "${steps[$name]}"'
-    yield f'            echo "$name $?" >> "$HPCFLOW_RUN/logs/{ENDS}"'
-    yield '            unset "steps[$name]"'
-    yield "        fi"
-    yield "    done"
-    yield "}"
-    if plan.launcher.places_in_order:
-        yield from _placed(plan)
 
 
 def _placed(plan: _Plan) -> Iterator[str]:
@@ -240,7 +262,9 @@ def _driver(plan: _Plan) -> Iterator[str]:
     yield "done"
     yield 'wait "$waiting" || exit 1'
     yield "unset waiting"
-    yield "trap : INT TERM # from here on the driver stops in order, and then this script does"
+    note = "stopped=1" if request.follow_ups else ":"
+    why = "from here on the driver stops in order, and then this script does"
+    yield f"trap {note} INT TERM # {why}"
     yield f"{_before(launch)}{command}"
 
 

@@ -39,10 +39,11 @@ class Slurm:
     def __init__(self, patience: Patience | None = None) -> None:
         self._patience = patience
 
-    def submit(self, script: Path) -> str:
-        """Submit a script, and return the id of the batch job."""
+    def submit(self, script: Path, *, after: str | None = None) -> str:
+        """Submit a script, to begin once batch job `after` has ended; return the new one's id."""
         what = f"submit {str(script)!r}"
-        command = ("sbatch", "--parsable", str(script))
+        follows = () if after is None else (f"--dependency=afterany:{after}",)
+        command = ("sbatch", "--parsable", *follows, str(script))
         answer = run_command(
             command, what=what, words=_WORDS, repeatable=False, patience=self._patience
         )

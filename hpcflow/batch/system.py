@@ -29,8 +29,11 @@ class JobState(StrEnum):
 class BatchSystem(Protocol):
     """What hpcflow asks of a batch system. Every method raises BatchSystemError."""
 
-    def submit(self, script: Path) -> str:
-        """Submit a script, and return the id of the batch job."""
+    def submit(self, script: Path, *, after: str | None = None) -> str:
+        """Submit a script, and return the id of the batch job.
+
+        With `after` it begins once that batch job has ended, however it did.
+        """
         ...
 
     def state(self, job: str) -> JobState:

@@ -17,6 +17,7 @@ _COMMANDS = {
     "scheduler": Entry("hpcflow.cli.scheduler", "In a batch script: be the scheduler."),
     "worker": Entry("hpcflow.cli.worker", "In a batch script: be a worker."),
     "wait": Entry("hpcflow.cli.wait", "In a batch script: wait for the workers."),
+    "follow-up": Entry("hpcflow.cli.follow_up", "In a batch script: end a chain of batch jobs."),
     "status": Entry("hpcflow.cli.status", "Say how a run stands: live, dead or copied."),
     "watch": Entry("hpcflow.cli.watch", "Follow a run in the terminal."),
     "timings": Entry("hpcflow.cli.timings", "Write one CSV row for every attempt."),

@@ -41,7 +41,9 @@ class CommandLine(click.Group):
         entry = self._entries.get(cmd_name)
         if entry is None:
             return None
-        command: click.Command = getattr(importlib.import_module(entry.module), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(entry.module), cmd_name.replace("-", "_")
+        )
         return command
 
     def resolve_command(

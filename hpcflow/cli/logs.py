@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
-from hpcflow.batch.record import JobRecord
-from hpcflow.cli.cancel import recorded_job
+from hpcflow.batch.chain import standing
+from hpcflow.batch.record import JobRecord, log_of
+from hpcflow.batch.system import BatchSystem, JobState
+from hpcflow.cli.jobs import recorded_job
 
 _LOOK_S = 0.5
 """Between two looks into the log [s]."""
@@ -19,33 +22,39 @@ _ASK_S = 10.0
 
 @click.command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--follow", is_flag=True, help="Go on printing until the batch job is over.")
+@click.option("--follow", is_flag=True, help="Go on printing until they are over.")
 def logs(directory: Path, *, follow: bool) -> None:
-    """Print what the batch job of the run in DIR printed: its script and driver.
+    """Print what the batch job of the run in DIR and its follow-ups printed: script and driver.
 
     Scheduler and workers have logs of their own, in DIR/logs.
     """
     record = recorded_job(directory)
-    path = record.log_in(directory)
-    if not follow:
-        if not path.exists():
-            state = record.system_in(directory).state(record.id)
-            click.echo(f"batch job {record.id} is {state}, and has printed nothing", err=True)
-            return
-        click.echo(path.read_text(errors="replace"), nl=False)
+    system = record.system_in(directory)
+    if follow:
+        for text in _followed(record, system, directory):
+            click.echo(text, nl=False)
         return
-    for text in _followed(record, directory, path):
-        click.echo(text, nl=False)
+    logs_there = [log for job in record.chain if (log := log_of(directory, job)).exists()]
+    if not logs_there:
+        job, state = standing(system, record, directory)
+        click.echo(f"batch job {job} is {state}, and has printed nothing", err=True)
+    for log in logs_there:
+        click.echo(log.read_text(errors="replace"), nl=False)
 
 
-def _followed(record: JobRecord, directory: Path, path: Path) -> Iterator[bytes]:
+def _followed(record: JobRecord, system: BatchSystem, directory: Path) -> Iterator[bytes]:
+    """Yield what batch jobs print, each in turn, until all are over."""
+    every_s = _LOOK_S if record.system == "local" else _ASK_S
+    for job in record.chain:
+        yield from _printed(partial(system.state, job), log_of(directory, job), every_s=every_s)
+
+
+def _printed(ask: Callable[[], JobState], path: Path, *, every_s: float) -> Iterator[bytes]:
     """Yield what is appended to a file, until the batch job is over and all is read."""
     position, asked, live = 0, float("-inf"), True
-    every_s = _LOOK_S if record.system == "local" else _ASK_S
     while True:
         if live and time.monotonic() - asked >= every_s:
-            state = record.system_in(directory).state(record.id)
-            live, asked = state.live, time.monotonic()
+            live, asked = ask().live, time.monotonic()
         if path.exists():
             with path.open("rb") as file:
                 file.seek(position)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,15 +13,13 @@ import msgspec
 
 from hpcflow.batch.layout import layout_of
 from hpcflow.batch.machine import Machine, load_machine
-from hpcflow.batch.record import JobRecord, read_record, write_record
+from hpcflow.batch.record import JobRecord
 from hpcflow.batch.request import Request, WorkerPer
 from hpcflow.batch.script import SCRIPT, render
-from hpcflow.batch.system import system_named
-from hpcflow.batch.walltime import parse_walltime, show_walltime
+from hpcflow.batch.walltime import parse_walltime
+from hpcflow.cli.jobs import announce, check_idle, check_place, sole_submission, submit_recorded
 from hpcflow.cli.steps import INSECURE, dashboard_option, insecure_option
-from hpcflow.errors import JournalError, RequestError
 from hpcflow.journal.directory import RunDirectory
-from hpcflow.journal.lock import holder
 from hpcflow.private import write_private
 
 
@@ -90,6 +85,14 @@ from hpcflow.private import write_private
     help="Schedulers on the first node, each with its share of the nodes.",
 )
 @click.option(
+    "--follow-ups",
+    metavar="K",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Most further batch jobs that continue the run while it is unfinished.",
+)
+@click.option(
     "--scheduler-cores",
     metavar="N",
     type=int,
@@ -120,6 +123,7 @@ def submit(
     slots_per_device: int,
     cpu_slots: int,
     shards: int,
+    follow_ups: int,
     scheduler_cores: int | None,
     driver_cores: int | None,
     dashboard: bool,
@@ -131,7 +135,8 @@ def submit(
     Everything is checked against the machine first. Then a plain batch script is written to
     DIR/batch.sh and submitted, and the id of the batch job is printed. The script starts a
     scheduler and a worker on each node, waits for the slots, and runs DRIVER here, in the directory
-    where you are, with the Python that runs this command. Submit the same run again to continue it.
+    where you are, with the Python that runs this command. A run that the wall time cuts short is
+    continued by `hpcflow resume DIR`, or with --follow-ups by itself.
 
     \b
     Example:
@@ -155,6 +160,7 @@ def submit(
         slots_per_device=slots_per_device,
         cpu_slots=cpu_slots,
         shards=shards,
+        follow_ups=follow_ups,
         scheduler_cores=scheduler_cores,
         driver_cores=driver_cores,
         dashboard=dashboard,
@@ -168,12 +174,27 @@ def submit(
     if insecure:
         click.echo(INSECURE, err=True)
     record = _submit(request, script, run)
-    click.echo(record.id)
-    click.echo(
-        f"{record.slots:,} slots for {show_walltime(record.walltime_s)}."
-        f" Follow it with: hpcflow logs {run.path} --follow",
-        err=True,
-    )
+    announce(record, run)
+
+
+def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
+    """Write the script, submit it, and record the batch job."""
+    check_place(run)
+    run.create()
+    with sole_submission(run):
+        check_idle(run)
+        write_private(run.path / SCRIPT, script, mode=0o700)
+        record = JobRecord(
+            system=request.machine.script_system,
+            id="",
+            machine=request.machine.name,
+            script=str(request.run / SCRIPT),
+            submitted=datetime.now(UTC),
+            nodes=request.nodes,
+            slots=layout_of(request).slots.total,
+            walltime_s=request.walltime_s,
+        )
+        return submit_recorded(run, record, follow_ups=request.follow_ups)
 
 
 def _resolved(machine: Machine) -> Machine:
@@ -188,87 +209,3 @@ def _resolved(machine: Machine) -> Machine:
 
 def _job_name(driver: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.]", "-", driver.stem).lstrip("-.") or "hpcflow"
-
-
-def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
-    """Write the script, submit it, and record the batch job; leave no job that is not recorded."""
-    _check_place(run)
-    run.create()
-    system = system_named(request.machine.script_system, logs=run.path.absolute() / "logs")
-    with _one_submission(run):
-        _check_idle(run)
-        write_private(run.path / SCRIPT, script, mode=0o700)
-        job = system.submit(request.run / SCRIPT)
-        record = JobRecord(
-            system=request.machine.script_system,
-            id=job,
-            machine=request.machine.name,
-            script=str(request.run / SCRIPT),
-            submitted=datetime.now(UTC),
-            nodes=request.nodes,
-            slots=layout_of(request).slots.total,
-            walltime_s=request.walltime_s,
-        )
-        try:
-            write_record(run.path, record)
-        except JournalError:
-            system.cancel(job)
-            raise
-    return record
-
-
-def _check_place(run: RunDirectory) -> None:
-    """Refuse to fill a directory that holds something else."""
-    if run.path.exists() and not run.path.is_dir():
-        raise RequestError(
-            f"cannot use {str(run.path)!r} as a run directory: it is a file. Choose another path."
-        )
-    if not run.path.is_dir() or run.lock.exists() or run.journal.exists():
-        return
-    other = next(run.path.iterdir(), None)
-    if other is not None:
-        raise RequestError(
-            f"cannot use {str(run.path)!r} as a run directory: it holds {other.name!r} and no"
-            " journal. Choose a new or an empty directory."
-        )
-
-
-@contextmanager
-def _one_submission(run: RunDirectory) -> Iterator[None]:
-    """Keep two submissions of one run apart, and mark the directory as that of a run.
-
-    The kernel lets go when the process ends, so that nobody is locked out for ever.
-    """
-    try:
-        run.lock.touch(mode=0o600)
-        fd = os.open(run.path / "submit.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JournalError(
-            f"cannot write run directory {str(run.path)!r}: {error.strerror}. Choose a path you"
-            " can write to."
-        ) from None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise RequestError(
-            f"cannot submit run {str(run.path)!r}: another `hpcflow submit` is at it. Wait for that"
-            " to end."
-        ) from None
-    finally:
-        os.close(fd)
-
-
-def _check_idle(run: RunDirectory) -> None:
-    """Refuse a second batch job or driver for the same run."""
-    record = read_record(run.path)
-    if record is not None and (state := record.system_in(run.path).state(record.id)).live:
-        raise RequestError(
-            f"cannot submit run {str(run.path)!r}: its batch job {record.id} is {state}. Wait for"
-            f" it, or end it with `hpcflow cancel {run.path}`."
-        )
-    if (writer := holder(run)) is not None:
-        raise RequestError(
-            f"cannot submit run {str(run.path)!r}: process {writer.pid} on host {writer.host} is"
-            " writing it. Wait for it to end, stop it, or use another run directory."
-        )

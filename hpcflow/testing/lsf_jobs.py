@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import msgspec
 
 from hpcflow.testing.lsf_state import Job, State, fail
 
@@ -24,6 +26,8 @@ _WITH_VALUE = {
     *("-u", "-env", "-U"),
 }
 _ALONE = {"-N", "-B", "-H", "-K", "-XF"}
+_OVER = {"DONE", "EXIT"}
+_AFTER = re.compile(r"ended\((\d+)\)")
 _WALLTIME = re.compile(r"(\d+:)?\d+")
 
 
@@ -46,7 +50,7 @@ def bsub() -> None:
             name=options.get("-J", script.name), queue=queue, nodes=int(options["-nnodes"])
         )
     _start(job, command, options)
-    while (begun := state.job(str(job.id))) is None or begun.state == "PEND":
+    while (begun := state.job(str(job.id))) is None or not begun.pid:
         time.sleep(0.01)
     default = "" if "-q" in options else "default "
     sys.stdout.write(f"Job <{job.id}> is submitted to {default}queue <{queue}>.\n")
@@ -94,6 +98,8 @@ def _check(options: dict[str, str], state: State) -> None:
         fail("Bad argument for option -nnodes. Job not submitted.", 255)
     if int(options["-nnodes"]) > state.cluster.hosts:
         _reject(f"At most {state.cluster.hosts} nodes can be requested.")
+    if "-w" in options and not _AFTER.fullmatch(options["-w"]):
+        fail("Dependency condition invalid or never satisfied. Job not submitted.", 255)
     if options.get("-q", state.cluster.queues[0]) not in state.cluster.queues:
         fail(f"{options['-q']}: No such queue. Job not submitted.", 255)
 
@@ -111,7 +117,6 @@ def _reject(*messages: str) -> NoReturn:
 
 def _start(job: Job, command: list[str], options: dict[str, str]) -> None:
     """Run the job's script under a process that says how it ended."""
-    name = options.get("-o", "/dev/null").replace("%J", str(job.id))
     environment = {
         **os.environ,
         "LSB_JOBID": str(job.id),
@@ -120,33 +125,47 @@ def _start(job: Job, command: list[str], options: dict[str, str]) -> None:
         "LSB_DJOB_NUMPROC": str(job.nodes * 42 + 1),
         "LS_SUBCWD": str(Path.cwd()),
     }
-    with Path(name).open("ab") as output:
-        subprocess.Popen(
-            [sys.executable, "-m", "hpcflow.testing.lsf_jobs", str(job.id), *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env=environment,
-        )
+    after = _AFTER.fullmatch(options.get("-w", ""))
+    words = (
+        str(job.id),
+        options.get("-o", "/dev/null").replace("%J", str(job.id)),
+        after[1] if after else "",
+        *command,
+    )
+    subprocess.Popen(
+        [sys.executable, "-m", "hpcflow.testing.lsf_jobs", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment,
+    )
 
 
-def run_job(number: str, command: list[str]) -> None:
-    """Run a script as a batch job, and write down what becomes of it."""
+def run_job(number: str, command: list[str], *, log: Path, after: str) -> None:
+    """Run a script as a batch job once another one has ended; write down what becomes of it."""
     state = State()
     signal.signal(signal.SIGTERM, lambda *_: None)  # to outlive the script that bkill ends
     with state.locked():
-        job = state.job(number)
-        assert job is not None, "bsub has written it"
-        script = subprocess.Popen(["/bin/bash", *command])
-        job.state, job.pid = "RUN", os.getpid()
-        state.keep(job)
-    code = script.wait()
+        _update(state, number, pid=os.getpid())
+    while after and (before := state.job(after)) is not None and before.state not in _OVER:
+        time.sleep(0.02)
     with state.locked():
         job = state.job(number)
-        assert job is not None, "nobody removes it"
-        job.state = "DONE" if code == 0 else "EXIT"
-        state.keep(job)
+        if job is None or job.state in _OVER:
+            return  # ended by bkill before it began
+        with log.open("ab") as output:
+            script = subprocess.Popen(["/bin/bash", *command], stdout=output, stderr=output)
+        _update(state, number, state="RUN")
+    code = script.wait()
+    with state.locked():
+        _update(state, number, state="DONE" if code == 0 else "EXIT")
+
+
+def _update(jobs: State, number: str, **changes: Any) -> None:
+    job = jobs.job(number)
+    assert job is not None, "bsub has written it, and nobody removes it"
+    jobs.keep(msgspec.structs.replace(job, **changes))
 
 
 def bjobs() -> None:
@@ -170,7 +189,7 @@ def bjobs() -> None:
 
 
 def _list_unfinished(state: State) -> None:
-    jobs = [job for job in state.jobs() if job.state not in {"DONE", "EXIT"}]
+    jobs = [job for job in state.jobs() if job.state not in _OVER]
     if not jobs:
         fail("No unfinished job found", 255)
     for job in jobs:
@@ -187,11 +206,13 @@ def bkill() -> None:
         job = state.job(words[0])
         if job is None:
             fail(f"Job <{words[0]}>: No matching job found", 255)
-        if job.state in {"DONE", "EXIT"}:
+        if job.state in _OVER:
             fail(f"Job <{words[0]}>: Job has already finished", 255)
+        if job.state == "PEND":
+            _update(state, words[0], state="EXIT")
         os.killpg(job.pid, signal.SIGTERM)
     sys.stdout.write(f"Job <{words[0]}> is being terminated\n")
 
 
 if __name__ == "__main__":
-    run_job(sys.argv[1], sys.argv[2:])
+    run_job(sys.argv[1], sys.argv[4:], log=Path(sys.argv[2]), after=sys.argv[3])

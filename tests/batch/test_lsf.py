@@ -74,6 +74,31 @@ def test_a_job_is_cancelled(place: Path) -> None:
     until(lambda: _lsf().state(job) == JobState.FAILED)
 
 
+def test_a_job_waits_for_the_end_of_the_one_before_however_that_ends(place: Path) -> None:
+    gate = place / "gate"
+    first = _job(
+        place, f"{_HEAD}#BSUB -nnodes 1", f"until [[ -e {gate} ]]; do sleep 0.02; done; exit 3"
+    )
+    before = _lsf().submit(first)
+    after = _lsf().submit(_job(place, f"{_HEAD}#BSUB -nnodes 1", "true"), after=before)
+    assert (_lsf().state(before), _lsf().state(after)) == (JobState.RUNNING, JobState.WAITING)
+    gate.touch()
+    until(lambda: _lsf().state(after) == JobState.SUCCEEDED)
+    assert _lsf().state(before) == JobState.FAILED
+
+
+def test_a_job_that_waits_is_cancelled_and_never_begins(place: Path) -> None:
+    before = _lsf().submit(_job(place, f"{_HEAD}#BSUB -nnodes 1", "sleep 600"))
+    after = _lsf().submit(
+        _job(place, f"{_HEAD}#BSUB -nnodes 1", f"touch {place}/ran"), after=before
+    )
+    _lsf().cancel(after)
+    _lsf().cancel(before)
+    until(lambda: not _lsf().state(before).live)
+    assert _lsf().state(after) == JobState.FAILED
+    assert not (place / "ran").exists()
+
+
 def test_an_unknown_job_is_gone(place: Path) -> None:
     assert _lsf().state("77") == JobState.GONE
     _lsf().cancel("77")
@@ -86,6 +111,7 @@ def test_an_unknown_job_is_gone(place: Path) -> None:
         (f"{_HEAD}#BSUB -n 42", "30: The '-n <slots>' flag is no longer supported."),
         (f"{_HEAD}#BSUB -nnodes 3", "At most 2 nodes can be requested."),
         (f"{_HEAD}#BSUB --nnodes 2", "--nnodes: Illegal option. Job not submitted."),
+        (f"{_HEAD}#BSUB -nnodes 1\n#BSUB -w 'done(1)'", "Dependency condition invalid"),
         ("#BSUB -nnodes 1\n#BSUB -W 1:00", "The '-P' flag is required."),
         ("#BSUB -nnodes 1\n#BSUB -P a\n#BSUB -W 1h", "Bad argument for option -W."),
         (f"{_HEAD}#BSUB -nnodes 1\n#BSUB -q fast", "fast: No such queue. Job not submitted."),

@@ -6,14 +6,18 @@ A machine's set-up lines define what stands in for the farm's processes; the dri
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 from click.testing import CliRunner, Result
 
-from hpcflow.batch.record import JobRecord, read_record
+from hpcflow.batch.chain import cancel_all
+from hpcflow.batch.record import JobRecord, log_of, read_record, write_record
 from hpcflow.batch.system import JobState
 from hpcflow.cli import main
 from hpcflow.journal.directory import RunDirectory
@@ -25,7 +29,14 @@ _MACHINE = """
 description = "this machine, with stand-ins"
 batch_system = "local"
 step_launcher = "direct"
-setup = ['hpcflow() { if [[ "$1" != wait ]]; then exec sleep 600; fi; }']
+setup = [
+    'hpcflow() {',
+    '    case "$1" in',
+    '    scheduler | worker) exec sleep 600 ;;',
+    '    follow-up) command hpcflow "$@" ;;',
+    '    esac',
+    '}',
+]
 
 [nodes]
 count = 1
@@ -48,13 +59,17 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "driver.py").write_text(
         "import os, sys, time\n"
         "print('driver', *sys.argv[1:], os.environ['HPCFLOW_RUN'], flush=True)\n"
+        "if 'ended' in sys.argv and len(os.listdir('ends')) < 2:\n"
+        "    open(f'ends/{os.getpid()}', 'w').close()\n"
+        "    os.kill(os.getpid(), 15)\n"
         "while os.path.exists('stay'): time.sleep(0.02)\n"
         "sys.exit(5 if 'fail' in sys.argv else 0)\n"
     )
+    (tmp_path / "ends").mkdir()
     yield tmp_path
     record = read_record(tmp_path / "r")
     if record is not None:
-        record.system_in(tmp_path / "r").cancel(record.id)
+        cancel_all(record.system_in(tmp_path / "r"), list(record.chain))
 
 
 def _submit(*arguments: str) -> Result:
@@ -138,6 +153,72 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(place: Path) -> None:
     assert sorted(place.iterdir()) == before
 
 
+def _begun() -> int:
+    return len(list(Path("r/logs").glob("batch-*.log")))
+
+
+def _chain_is_over() -> bool:
+    system = _record().system_in(Path("r"))
+    return not any(system.state(job).live for job in _record().chain)
+
+
+def test_follow_ups_continue_a_run_whose_driver_was_ended_from_outside(place: Path) -> None:
+    shown = _submit("--follow-ups", "3", "--", "ended", "twice")
+    assert "and up to 3 follow-ups. Follow it with" in shown.stderr
+    assert shown.stdout == f"{_record().id}\n"
+    until(_chain_is_over)
+    assert _begun() == 3
+    assert _record().over
+    printed = _invoke("logs", "r", "--follow").stdout
+    assert printed.count("driver ended twice") == 3
+
+
+def test_a_batch_job_that_is_killed_is_followed(place: Path) -> None:
+    (place / "stay").touch()
+    _submit("--follow-ups", "1")
+    until(lambda: "driver" in _invoke("logs", "r").stdout)
+    leader = psutil.Process(int(_record().id.partition(".")[0]))
+    os.killpg(leader.pid, signal.SIGKILL)
+    (place / "stay").unlink()
+    until(_chain_is_over)
+    assert _begun() == 2
+    system = _record().system_in(Path("r"))
+    states = [system.state(job) for job in _record().chain]
+    assert states == [JobState.CANCELLED, JobState.SUCCEEDED]
+
+
+@pytest.mark.parametrize(("argument", "state"), [("fine", "succeeded"), ("fail", "failed")])
+def test_a_driver_that_ends_by_itself_ends_the_chain(
+    argument: str, state: str, place: Path
+) -> None:
+    _submit("--follow-ups", "2", "--", argument)
+    until(_chain_is_over)
+    assert _begun() == 1
+    assert _invoke("cancel", "r").stdout == f"batch job {_record().id} is over: {state}\n"
+
+
+def test_a_follow_up_that_could_not_be_cancelled_ends_by_itself_at_once(place: Path) -> None:
+    (place / "stay").touch()
+    _submit("--follow-ups", "1")
+    write_record(Path("r"), msgspec.structs.replace(_record(), over=True))
+    _record().system_in(Path("r")).cancel(_record().id)
+    until(_chain_is_over)
+    assert _begun() == 2
+    assert "driver" not in log_of(Path("r"), _record().follow_ups[0]).read_text()
+    assert _record().system_in(Path("r")).state(_record().follow_ups[0]) == JobState.SUCCEEDED
+
+
+def test_cancel_ends_the_whole_chain(place: Path) -> None:
+    (place / "stay").touch()
+    _submit("--follow-ups", "2")
+    shown = _invoke("cancel", "r").stdout
+    assert shown == (
+        f"batch job {_record().id}, which was running, is cancelled with its 2 follow-ups\n"
+    )
+    assert _chain_is_over()
+    assert _begun() == 1
+
+
 def test_following_ends_with_the_job(place: Path) -> None:
     _submit()
     shown = _invoke("logs", "r", "--follow")
@@ -153,6 +234,8 @@ def test_following_ends_with_the_job(place: Path) -> None:
         (["--nodes", "2"], "cannot ask for 2 nodes of here: it has 1"),
         (["--machine", "labtop"], "did you mean 'laptop'?"),
         (["--account", "a\nb"], "character 2 is a control character"),
+        (["--follow-ups", "-1"], "cannot submit -1 follow-ups: their number is 0 or more"),
+        (["--shards", "2"], "Ask for 1 to 1 shards"),
         (["--name", "a b"], "as the name of a batch job"),
         (["--run", "driver.py"], "as a run directory: it is a file"),
         (["--run", "."], "and no journal. Choose a new or an empty directory"),

@@ -22,6 +22,7 @@ module load rocm
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_SLOTS=gpu:1024
+export HPCFLOW_JOB="$SLURM_JOB_ID"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail

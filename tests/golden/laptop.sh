@@ -8,6 +8,7 @@
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_SLOTS=cpu:4
+export HPCFLOW_JOB="${1-}"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit

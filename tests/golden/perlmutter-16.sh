@@ -20,6 +20,7 @@
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_SLOTS=gpu:64
+export HPCFLOW_JOB="$SLURM_JOB_ID"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/tmp"
 set -uo pipefail

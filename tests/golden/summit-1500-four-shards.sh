@@ -20,6 +20,7 @@ export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_SLOTS=gpu:9000
 export HPCFLOW_SHARDS=4
+export HPCFLOW_JOB="$LSB_JOBID"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 43200))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 set -uo pipefail

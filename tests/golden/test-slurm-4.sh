@@ -18,6 +18,7 @@
 export PATH=/ccs/proj/abc123/venv/bin:"$PATH"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
 export HPCFLOW_SLOTS=gpu:8
+export HPCFLOW_JOB="$SLURM_JOB_ID"
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 3600))"
 set -uo pipefail
 cd -- /gpfs/alpine/abc123 || exit

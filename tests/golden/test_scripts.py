@@ -61,6 +61,9 @@ CASES: dict[str, Request] = {
         walltime_s=9001,
     ),
     "test-slurm-4.sh": request("test-slurm", driver=_DRIVER, nodes=4, account=None),
+    "test-slurm-2-follow-ups.sh": request(
+        "test-slurm", driver=_DRIVER, nodes=2, account=None, follow_ups=3
+    ),
     "laptop.sh": replace(request(driver=_DRIVER, account=None), machine=_LAPTOP),
 }
 
