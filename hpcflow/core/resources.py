@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from hpcflow.core.topology import share_near
 from hpcflow.errors import RequestError
 
 CPU = "cpu"
 """Device of a slot that has none of its own, and the pool of such slots."""
 GPU = "gpu"
 """The pool of slots that have a device."""
+CUDA_DEVICES = "CUDA_VISIBLE_DEVICES"
+CUDA_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Lets CUDA number devices as launchers do; by itself it numbers the fastest first."""
 NO_DEVICE = "-1"
 """What hides every device: the lists of CUDA, HIP and ROCr end at an index that there is not."""
 
@@ -33,16 +36,33 @@ class SlotResources:
     """Environment variable that shows the runner its device and no other, or none at all."""
     sharing: int = 1
     """Slots that may be on the device at a time."""
+    uuid: str = ""
+    """What tells the device from all others, wherever it is seen from; empty if unknown."""
 
     @property
     def environment(self) -> dict[str, str]:
         """What a runner's environment must say of its device."""
         if self.variable is None:
             return {}
-        return {self.variable: NO_DEVICE if self.device == CPU else self.device}
+        order = CUDA_ORDER if self.variable == CUDA_DEVICES else {}
+        return {self.variable: NO_DEVICE if self.device == CPU else self.device, **order}
 
 
-def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device that slots may be on."""
+
+    name: str
+    """By which its runtime knows it in the variable that shows a process its devices."""
+    uuid: str = ""
+    """What tells it from all others, wherever it is seen from; empty if unknown."""
+    near: frozenset[int] = frozenset()
+    """Logical cores near it; empty if unknown."""
+
+
+def share_cores(
+    cores: Sequence[int], slots: int, *, siblings: Iterable[Iterable[int]] = ()
+) -> list[SlotResources]:
     """Divide a node's cores among its slots, in contiguous runs of near-equal length.
 
     With more slots than cores every slot may use every core and counts on one.
@@ -53,6 +73,8 @@ def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
         Logical cores that may be used.
     slots
         Number of slots.
+    siblings
+        Groups of logical cores that are hyperthreads of one, which are not divided without need.
 
     Raises
     ------
@@ -73,25 +95,34 @@ def share_cores(cores: Sequence[int], slots: int) -> list[SlotResources]:
         raise RequestError(f"cannot place {slots} slots: no core may be used. Check the cpuset.")
     if slots > len(cores):
         return [SlotResources(cores=tuple(cores))] * slots
-    edges = [len(cores) * i // slots for i in range(slots + 1)]
-    return [SlotResources(cores=tuple(cores[a:b])) for a, b in itertools.pairwise(edges)]
+    shares = share_near(cores, [frozenset()] * slots, siblings=siblings)
+    return [SlotResources(cores=share) for share in shares]
 
 
 def share_devices(
-    cores: Sequence[int], devices: Sequence[str], *, variable: str, slots_per_device: int
+    cores: Sequence[int],
+    devices: Sequence[str | Device],
+    *,
+    variable: str,
+    slots_per_device: int,
+    siblings: Iterable[Iterable[int]] = (),
 ) -> list[SlotResources]:
-    """Give every slot its device, and the node's cores in near-equal shares.
+    """Give every slot its device, and a share of the cores: near the device where that is known.
+
+    With more slots than cores every slot may use every core and counts on one.
 
     Parameters
     ----------
     cores
         Logical cores that may be used.
     devices
-        Names of the devices that may be used, each once.
+        The devices that may be used, each once, or their names where no more is known.
     variable
         Environment variable that names a process's devices, such as `CUDA_VISIBLE_DEVICES`.
     slots_per_device
         Slots on each device.
+    siblings
+        Groups of logical cores that are hyperthreads of one, which are not divided without need.
 
     Raises
     ------
@@ -104,11 +135,20 @@ def share_devices(
     >>> [(slot.device, slot.cores) for slot in slots]
     [('0', (0, 1)), ('1', (2, 3))]
     """
-    shares = share_cores(cores, len(devices) * slots_per_device)
-    names = [device for device in devices for _ in range(slots_per_device)]
+    known = [Device(name=each) if isinstance(each, str) else each for each in devices]
+    placed = [device for device in known for _ in range(slots_per_device)]
+    shares = [each.cores for each in share_cores(cores, len(placed))]
+    if len(placed) <= len(cores):
+        shares = share_near(cores, [device.near for device in placed], siblings=siblings)
     return [
-        SlotResources(cores=share.cores, device=name, variable=variable, sharing=slots_per_device)
-        for share, name in zip(shares, names, strict=True)
+        SlotResources(
+            cores=share,
+            device=device.name,
+            variable=variable,
+            sharing=slots_per_device,
+            uuid=device.uuid,
+        )
+        for share, device in zip(shares, placed, strict=True)
     ]
 
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
+from hpcflow.core.resources import (
+    Device,
+    SlotResources,
+    add_cpu_slots,
+    share_cores,
+    share_devices,
+)
 from hpcflow.errors import RequestError
 
 core_sets = st.sets(st.integers(0, 1000), min_size=1, max_size=64).map(sorted)
@@ -73,6 +79,30 @@ def test_a_runner_is_shown_its_own_device_alone() -> None:
         {"ROCR_VISIBLE_DEVICES": "5"},
     ]
     assert SlotResources(cores=(0,)).environment == {}
+
+
+def test_slots_have_cores_near_their_device() -> None:
+    """Two GPUs on each of two NUMA nodes, numbered across them; hyperthreads are 8 apart."""
+    near = [frozenset({0, 1, 2, 3, 8, 9, 10, 11}), frozenset({4, 5, 6, 7, 12, 13, 14, 15})]
+    devices = [Device(name=str(n), uuid=f"GPU-{n}", near=near[n % 2]) for n in range(4)]
+    siblings = [(core, core + 8) for core in range(8)]
+    slots = share_devices(range(16), devices, variable="V", slots_per_device=1, siblings=siblings)
+    assert [(slot.device, slot.uuid, slot.cores) for slot in slots] == [
+        ("0", "GPU-0", (0, 1, 8, 9)),
+        ("1", "GPU-1", (4, 5, 12, 13)),
+        ("2", "GPU-2", (2, 3, 10, 11)),
+        ("3", "GPU-3", (6, 7, 14, 15)),
+    ]
+
+
+def test_slots_without_devices_do_not_divide_hyperthreads() -> None:
+    shares = share_cores(range(8), 2, siblings=[(core, core + 4) for core in range(4)])
+    assert [slot.cores for slot in shares] == [(0, 1, 4, 5), (2, 3, 6, 7)]
+
+
+def test_cuda_numbers_devices_as_launchers_do() -> None:
+    slot = SlotResources(cores=(0,), device="1", variable="CUDA_VISIBLE_DEVICES")
+    assert slot.environment == {"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 @pytest.mark.parametrize(
