@@ -7,8 +7,10 @@ A task's own failure is never one of these in the driver: it is an outcome
     ├── RequestError (ValueError)   what was asked cannot be done; nothing was started
     ├── BatchSystemError (OSError)  the batch system refused, or could not be reached
     ├── JournalError (OSError)      the run directory cannot be read, written or trusted
-    └── FarmError (RuntimeError)    the farm's own processes failed
-        └── TaskError               raised by `outcome.result()` of a task that did not succeed
+    └── FarmError (RuntimeError)    the farm's own processes failed, or it is closed
+        ├── WallTimeError           no task fits in the time that the batch job has left
+        ├── TaskError               raised by `outcome.result()` of a task that did not succeed
+        └── BrokenFarmError (BrokenExecutor)  an executor's farm has gone, and takes its calls along
 
 Every message has one form: `cannot <what was asked>: <the rule that failed>. <what to change>.`
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from concurrent.futures import BrokenExecutor
 
 
 class HpcflowError(Exception):
@@ -66,8 +69,16 @@ class FarmError(HpcflowError, RuntimeError):
     """The farm itself (scheduler, workers, slots) failed, not a task."""
 
 
+class WallTimeError(FarmError):
+    """The batch job ends too soon for any task that is left; what came back is recorded."""
+
+
 class TaskError(FarmError):
     """A task did not succeed and its result was asked for."""
+
+
+class BrokenFarmError(FarmError, BrokenExecutor):
+    """The farm of an executor has failed or was closed before the call could end."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,10 @@ that no slot ends far after the others, but not below `FLOOR_S` of work, where s
 than it evens out. Tasks longer than `ALONE_S` go one by one, with nothing parked behind them.
 
 Everything is counted in cost: 1 a task, unless the driver says what each of them costs.
+
+Where the tasks of a stage are of different kinds, the last ones say little of the next. There a
+chunk is as large as the longest of late allow, never more than a fair share of what waits, and no
+work is too little to be sent to an idle slot.
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ LARGEST = 10_000
 class Chunker:
     """The chunk size of one stage, fed with durations as they are learnt."""
 
-    __slots__ = ("_duration", "_grown")
+    __slots__ = ("_duration", "_grown", "_mixed")
 
-    def __init__(self) -> None:
+    def __init__(self, *, mixed: bool = False) -> None:
+        """Begin without knowledge; `mixed` if tasks may be of different kinds."""
         self._duration = Duration()
         self._grown = 1.0
+        self._mixed = mixed
 
     @property
     def learnt(self) -> bool:
@@ -40,8 +46,14 @@ class Chunker:
 
     def expected_s(self, cost: float) -> float:
         """Return how long a task of that cost is expected to take [s]; endless if unknown."""
-        estimate = self._duration.estimate_s
+        estimate = self._each_s
         return float("inf") if estimate is None else cost * estimate
+
+    @property
+    def _each_s(self) -> float | None:
+        """What chunks are sized by, for a cost of 1 [s]; None if nothing is known."""
+        duration = self._duration
+        return duration.longest_s if self._mixed and self.learnt else duration.estimate_s
 
     def longest_s(self, cost: float) -> float:
         """Return how long a task of that cost may take [s], by the longest of late."""
@@ -64,7 +76,7 @@ class Chunker:
         if cost <= 0:
             return
         self._duration.learn(work_s / cost)
-        estimate = self._duration.estimate_s
+        estimate = self._each_s
         assert estimate is not None, "learn sets it"
         self._grown = min(TARGET_S / estimate, max(self._grown, cost * GROWTH))
 
@@ -80,7 +92,7 @@ class Chunker:
         exhausted
             Whether no more will come.
         """
-        share = waiting / (max(slots, 1) * (2 if exhausted else 1))
-        estimate = self._duration.estimate_s
-        floor = 0.0 if estimate is None else FLOOR_S / estimate
+        share = waiting / (max(slots, 1) * (2 if exhausted or self._mixed else 1))
+        estimate = self._each_s
+        floor = 0.0 if estimate is None or self._mixed else FLOOR_S / estimate
         return min(self._grown, max(share, floor))

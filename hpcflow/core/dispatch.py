@@ -60,7 +60,7 @@ class _Stage:
     def __init__(self, name: str, policy: Policy) -> None:
         self.name = name
         self.policy = policy
-        self.chunker = Chunker()
+        self.chunker = Chunker(mixed=policy.mixed)
         self.waiting = backlog_of(policy)
         self.again: deque[Task] = deque()
         """Tasks with a history: they travel alone, before the others."""
@@ -247,6 +247,8 @@ class Dispatch:
                 done = []
             case Leave():
                 done = self._leave(stimulus)
+                if stimulus.more:
+                    return done
             case Tick(now, left_s):
                 self._now, self._left_s = now, left_s
                 done = []

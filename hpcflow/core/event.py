@@ -37,21 +37,23 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session-opened"):
 
 FINISHED = "finished"
 """Reason of a session whose driver ended by itself."""
+OUT_OF_TIME = "out of wall time"
+"""Reason of a session that ended because no task fitted in what was left of the wall time."""
 
 
 class SessionClosed(Event, frozen=True, kw_only=True, tag="session-closed"):
     """The driver let go of the run. A killed driver leaves no such event."""
 
     reason: str
-    """`finished`, `interrupted`, or `error: ...`."""
+    """`finished`, `interrupted`, `out of wall time`, or `error: ...`."""
 
 
 class StageOpened(Event, frozen=True, kw_only=True, tag="stage-opened"):
-    """A map or a stream began (again, in a resumed session)."""
+    """A map, a stream or an executor began (again, in a resumed session)."""
 
     stage: str
     kind: str
-    """`map` or `stream`."""
+    """`map`, `stream` or `executor`."""
     function: str
     fingerprint: str
     """Digest of the function's source, by which a changed function is noticed."""
@@ -82,6 +84,8 @@ class SlotJoined(Event, frozen=True, kw_only=True, tag="slot-joined"):
     """When its process was started."""
     preload_s: float
     """How long its preloads took [s]."""
+    uuid: str = ""
+    """What tells its device from all others; empty where that is unknown."""
 
 
 class SlotLost(Event, frozen=True, kw_only=True, tag="slot-lost"):

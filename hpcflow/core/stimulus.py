@@ -55,6 +55,8 @@ class Policy:
     """Stages of a higher rank are fed first: those whose tasks come of others' outcomes."""
     speculate: bool = False
     """Whether idle slots run duplicates of stragglers at its end; the first outcome wins."""
+    mixed: bool = False
+    """Whether its tasks are of different kinds, so that one says little of the next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,8 @@ class Leave:
     """Set where that task is to blame."""
     on_request: bool = False
     """The runner was ended by `Kill`: no attempt counts."""
+    more: bool = False
+    """Another slot leaves with it, and is told next: nothing is handed out in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -29,9 +30,9 @@ from hpcflow.core.instruction import (
     SettleFailure,
     Verdict,
 )
-from hpcflow.core.resources import CPU, pool_of
-from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return
-from hpcflow.errors import FarmError, HpcflowError, JournalError
+from hpcflow.core.resources import pool_of
+from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Tick
+from hpcflow.errors import FarmError, HpcflowError, JournalError, WallTimeError
 from hpcflow.farm.mail import (
     Broken,
     CancelStage,
@@ -45,6 +46,7 @@ from hpcflow.farm.mail import (
     Worker,
     Workload,
 )
+from hpcflow.farm.occupancy import Occupancy
 from hpcflow.farm.recording import (
     record_cancel,
     record_chunk,
@@ -62,7 +64,10 @@ from hpcflow.journal.writer import JournalWriter
 
 JOIN_LIMIT_S = 300.0
 """A farm that has been without a slot for a stage for longer than this is broken [s]."""
+MARGIN_S = 5.0
+"""Tasks end this long before the wall time is over, so that the driver can finish [s]."""
 _SYNC_S = 1.0
+_TICK_S = 0.25
 _LOOK_S = 5.0
 _ANSWER_S = 10.0
 """A loop that does not answer within this time has ended [s]."""
@@ -105,6 +110,7 @@ class Dispatcher:
         slots: int,
         expected: int = 1,
         join_limit_s: float | None = JOIN_LIMIT_S,
+        ends_at: float | None = None,
     ) -> None:
         """Make a dispatcher that is not running yet.
 
@@ -120,11 +126,15 @@ class Dispatcher:
             Slots to read ahead for while fewer are up.
         join_limit_s
             Longest time without any slot for an open stage [s]; None waits for ever.
+        ends_at
+            When the wall time is over [s since the epoch], where it ever is: no task is sent that
+            would not end by then.
         """
         self._clock = clock
         self._journal = journal
         self._wanted_slots = slots
         self._join_limit_s = join_limit_s
+        self._ends_at = ends_at
         self._slotless_since: dict[str, float] = {}
         """Open stages that no slot takes tasks of."""
         self._dispatch = Dispatch(expected=expected)
@@ -133,6 +143,8 @@ class Dispatcher:
         self._refusals: dict[str, str] = {}
         self._taken: dict[str, SlotInfo] = {}
         """Slots that are up."""
+        self._devices = Occupancy()
+        """Those on each device of each host."""
         self._awaited = 0
         """Slots that the driver waits for."""
         self._counts = _Counts()
@@ -256,8 +268,26 @@ class Dispatcher:
         self._transport = make_transport(self.post)
         if self._journal is not None:
             self.loop.call_later(_SYNC_S, self._sync, self._journal)
+        self._tick()
         if self._join_limit_s is not None:
             self.loop.call_later(_LOOK_S, self._expect_slots, self._join_limit_s)
+
+    def _tick(self) -> None:
+        """Tell the state machine what time it is, and stop once nothing fits in what is left."""
+        left_s = math.inf if self._ends_at is None else self._ends_at - self._clock.now() - MARGIN_S
+        self.post(Tick(self.loop.time(), left_s))
+        out_of_time = self._dispatch.out_of_time
+        if out_of_time is not None and self._error is None:
+            stage, takes_s = out_of_time
+            self._break(
+                WallTimeError(
+                    f"cannot start further tasks of stage {stage!r}: the wall time is over in"
+                    f" {max(0.0, left_s):.0f} s, and the next may take {takes_s:.0f} s. What came"
+                    " back is recorded: submit the run again to go on."
+                )
+            )
+        if self._error is None:
+            self.loop.call_later(_TICK_S, self._tick)
 
     def _expect_slots(self, limit_s: float) -> None:
         """Break, rather than wait for ever, where a stage has no slot."""
@@ -361,16 +391,12 @@ class Dispatcher:
         if not all(self._dispatch.is_idle(slot) for slot in slots):
             return False
         now, why = self._clock.now(), f"worker {worker} is not needed"
-        self._mail.extend(Leave(slot=slot, reason=why, at=now, on_request=True) for slot in slots)
+        self._mail.extend(
+            Leave(slot=slot, reason=why, at=now, on_request=True, more=slot != slots[-1])
+            for slot in slots
+        )
         self._empty()
         return True
-
-    def _on_device(self, info: SlotInfo) -> list[str]:
-        """Return the slots that are up on a slot's device; any number may share the cores."""
-        if info.device == CPU:
-            return []
-        here = (info.host, info.device)
-        return [name for name, other in self._taken.items() if (other.host, other.device) == here]
 
     def _hear(self, report: Report, group: _Group) -> None:
         """Take in what a worker says."""
@@ -378,11 +404,12 @@ class Dispatcher:
             case Return() | Join():
                 self._do(self._dispatch.handle(report), group)
             case Leave(slot=slot, reason=reason, at=at):
-                if self._taken.pop(slot, None) is None:
-                    return
-                group.events.append(SlotLost(at=at, slot=slot, reason=reason))
+                gone = self._taken.pop(slot, None)
+                if gone is not None:
+                    self._devices.remove(gone)
+                    group.events.append(SlotLost(at=at, slot=slot, reason=reason))
+                    self._notify()
                 self._do(self._dispatch.handle(report), group)
-                self._notify()
             case Joined(info):
                 self._join(info, group)
             case GaveUp(slot, reason):
@@ -407,27 +434,31 @@ class Dispatcher:
                 self._cancel(request, group)
             case Preload(name, blob):
                 self._transport.preload(name, blob)
-            case Worker(address, up):
-                change = self._transport.add_worker if up else self._transport.remove_worker
-                change(address)
+            case Worker(address, up=True, shard=shard):
+                self._transport.add_worker(address, shard)
+            case Worker(address):
+                self._transport.remove_worker(address)
             case Broken(error):
                 self._break(error)
+            case Tick():
+                self._do(self._dispatch.handle(request), group)
             case Nudge():
                 pass
             case _:
                 assert_never(request)
 
     def _join(self, info: SlotInfo, group: _Group) -> None:
-        rivals = self._on_device(info)
+        rivals = self._devices.rivals(info)
         if len(rivals) >= info.sharing:
             self._refuse(
                 info.name,
-                f"cannot use slot {info.name}: {', '.join(rivals)} is on device {info.device} of"
-                f" {info.host} already, and {info.sharing} may be. Mend the launcher's options, or"
-                " ask for more slots a device.",
+                f"cannot use slot {info.name}: {', '.join(rivals)} is on device"
+                f" {info.uuid or info.device} of {info.host} already, and {info.sharing} may be."
+                " Mend the launcher's options, or ask for more slots a device.",
             )
             return
         self._taken[info.name] = info
+        self._devices.add(info)
         place = self._places[info.name] = record_join(info, at=self._clock.now())
         self._refusals.pop(info.name, None)
         group.events.append(place)

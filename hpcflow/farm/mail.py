@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from hpcflow.core.stimulus import Tick
 from hpcflow.errors import HpcflowError
 from hpcflow.farm.request import StageRequest
 from hpcflow.farm.stage import Inbox, Tray
@@ -62,6 +63,7 @@ class Worker:
 
     address: str
     up: bool
+    shard: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Nudge:
     """The driver has caught up with its outcomes."""
 
 
-Request = OpenStage | Give | EndStage | CancelStage | Preload | Worker | Broken | Nudge
+Request = OpenStage | Give | EndStage | CancelStage | Preload | Worker | Broken | Nudge | Tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

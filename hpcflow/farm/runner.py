@@ -21,7 +21,6 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -50,6 +49,8 @@ FLUSH_S = 0.02
 """Outcomes wait at most about this long for the rest of their chunk [s]."""
 LONGEST_TEXT = 20_000
 """Characters kept of an error's message and of its traceback."""
+LARGEST_ERROR = 65_536
+"""Longest pickle of an exception that travels with its text [bytes]."""
 _PR_SET_PDEATHSIG = 1
 _SHORT = 1024
 _NUMBERS = frozenset({int, float, bool})
@@ -104,6 +105,8 @@ class Runner:
         """Held to add to the columns and to send them."""
         self._waiting = threading.Event()
         """Set while there are outcomes that have not been sent."""
+        self._late = False
+        """The same, where asking costs nothing."""
         threading.Thread(target=self._flush_late, name="hpcflow-flush", daemon=True).start()
 
     def serve(self) -> None:
@@ -167,45 +170,54 @@ class Runner:
         last = len(work.inputs) - 1
         now = time.monotonic()
         self._columns = _Columns(work.chunk, now)
+        begin, monotonic, lock = self._progress.begin, time.monotonic, self._lock
         for index, blob in enumerate(work.inputs):
-            self._progress.begin(work.chunk, index, now)
+            begin(work.chunk, index, now)
             current.index, current.started = index, now
-            entry = self._call(work.function, blob)
-            now = time.monotonic()
-            with self._lock:
+            value, other = self._call(work.function, blob)
+            now = monotonic()
+            with lock:
                 columns = self._columns
-                columns.add(entry, now)
+                columns.values.append(value)
+                columns.laps.append(now)
+                if other is not None:
+                    columns.note(other)
                 if index == last or now - columns.began > FLUSH_S:
-                    self._progress.begin(work.chunk, index, math.inf)
-                    self._flush()
-                else:
+                    begin(work.chunk, index, math.inf)
+                    self._flush(Up.LAST if index == last else Up.RESULT)
+                elif not self._late:
+                    self._late = True
                     self._waiting.set()
         current.index = None
         self._progress.rest()
 
-    def _call(self, function: int, blob: bytes) -> _Entry:
-        """Run one task; return its value, kept as it can travel, or what it raised."""
+    def _call(self, function: int, blob: bytes) -> tuple[Any, _Other | None]:
+        """Run one task; return its value, or what travels in its place, or what it raised."""
+        value: Any = None
+        other: _Other | None = None
         cause: str = Cause.INPUT
         try:
             call, argument = self._function(function), pickle.loads(blob)
             cause = Cause.EXCEPTION
             value = call(argument)
             cause = Cause.RESULT
-            entry: _Entry = _Plain(value) if _is_small_plain(value) else _store(value)
+            if not _is_small_plain(value):
+                value, other = None, _store(value)
         except _UnstorableError as error:
-            entry = _wreck(STORAGE, error)
+            value, other = None, _wreck(STORAGE, error)
         except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
-            entry = _wreck(cause, error)
+            value, other = None, _wreck(cause, error)
         if os.getpid() != self._pid:
             os._exit(0)  # a child that the task forked has come out of it: not ours to answer
-        return entry
+        return value, other
 
-    def _flush(self) -> None:
+    def _flush(self, kind: Up = Up.RESULT) -> None:
         """Send what has ended. The lock is held."""
         columns = self._columns
         self._waiting.clear()
+        self._late = False
         if columns.values:
-            write_frame(self._stream, Up.RESULT, columns.encode())
+            write_frame(self._stream, kind, columns.encode())
             self._columns = _Columns(columns.chunk, columns.laps[-1])
 
     def _flush_late(self) -> None:
@@ -217,14 +229,8 @@ class Runner:
                 self._flush()
 
 
-@dataclass(frozen=True, slots=True)
-class _Plain:
-    """A value that travels as it is."""
-
-    value: Any
-
-
-_Entry = _Plain | bytes | PayloadRef | Wreck
+_Other = bytes | PayloadRef | Wreck
+"""What travels in place of a plain value."""
 
 
 class _Columns:
@@ -239,21 +245,16 @@ class _Columns:
         self._pickles: dict[int, bytes] = {}
         self._payloads: dict[int, PayloadRef] = {}
 
-    def add(self, entry: _Entry, now: float) -> None:
-        """Take in the next task's end."""
-        index = len(self.values)
-        value = None
-        match entry:
-            case _Plain(value):
-                pass
+    def note(self, other: _Other) -> None:
+        """Take in what travels in place of the newest task's value."""
+        index = len(self.values) - 1
+        match other:
             case bytes():
-                self._pickles[index] = entry
+                self._pickles[index] = other
             case PayloadRef():
-                self._payloads[index] = entry
+                self._payloads[index] = other
             case Wreck():
-                self._wrecks[index] = entry
-        self.values.append(value)
-        self.laps.append(now)
+                self._wrecks[index] = other
 
     def encode(self) -> bytes:
         offset = time.time() - time.monotonic()
@@ -271,7 +272,17 @@ class _Columns:
 
 def _wreck(cause: str, error: BaseException) -> Wreck:
     kind, message, text = describe(error)
-    return Wreck(cause=cause, type=kind, message=message, traceback=text)
+    pickled = _pickle_error(error) if cause == Cause.EXCEPTION else b""
+    return Wreck(cause=cause, type=kind, message=message, traceback=text, pickled=pickled)
+
+
+def _pickle_error(error: BaseException) -> bytes:
+    """Return the exception's pickle; nothing where it has none, or one that is too large."""
+    try:
+        data = pickle_result(error)
+    except BaseException:  # noqa: BLE001  # pickling calls the methods of the user's exception
+        return b""
+    return data if len(data) <= LARGEST_ERROR else b""
 
 
 def _is_small_plain(value: Any) -> bool:

@@ -83,8 +83,8 @@ class Bench:
             done += self.do(Join(slot))
         return done
 
-    def stage(self, name: str = "s", *, retries: int = 0, losses: int = 3) -> None:
-        self.do(Open(name, Policy(retries=retries, losses=losses)))
+    def stage(self, name: str = "s", **policy: Any) -> None:
+        self.do(Open(name, Policy(**policy)))
 
     def offer(self, *keys: str, stage: str = "s", payload: bytes = b"") -> list[Instruction]:
         return self.do(Offer(stage, tasks(stage, keys, payload)))

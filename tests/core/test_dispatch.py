@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpcflow.core.chunking import ALONE_S
 from hpcflow.core.backlog import MOST_BYTES
+from hpcflow.core.chunking import ALONE_S
 from hpcflow.core.dispatch import LOOKAHEAD, Dispatch
 from hpcflow.core.instruction import Settle, SettleFailure, Verdict
 from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Policy

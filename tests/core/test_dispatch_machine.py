@@ -16,9 +16,9 @@ from hypothesis.stateful import (
     rule,
 )
 
-from hpcflow.core.chunking import Chunker
 from hpcflow.core.backlog import MOST_BYTES
-from hpcflow.core.dispatch import LOOKAHEAD, Dispatch
+from hpcflow.core.chunking import Chunker
+from hpcflow.core.dispatch import LOOKAHEAD, ORDER_TASKS, Dispatch
 from hpcflow.core.instruction import Chunk, Send, Verdict
 from hpcflow.core.resources import CPU, GPU
 from hpcflow.core.stimulus import (
@@ -32,6 +32,7 @@ from hpcflow.core.stimulus import (
     Return,
     Stimulus,
     Task,
+    Tick,
 )
 from hpcflow.core.task import Cause
 from tests.core.bench import failure, finished, killed, returned, settled, tasks, verdicts
@@ -43,6 +44,8 @@ LARGE = b"\0" * (MOST_BYTES // 2 + 1)
 CAUSES = [cause for cause in Cause if cause is not Cause.SLOT_LOST]
 
 seconds = st.sampled_from([1e-6, 1e-3, 0.03, 0.09, 0.2, 5.0])
+
+costs = st.sampled_from([0.0, 0.5, 1.0, 7.0, 1e4])
 
 Verdicts = Sequence[tuple[str, int, Verdict]]
 
@@ -104,6 +107,7 @@ class Dispatching(RuleBasedStateMachine):
         self.past: list[Return] = []
         """Last answers of chunks that no slot holds any more."""
         self.opened = 0
+        self.now = 0.0
         self.chunks = 0
 
     # -- what happens
@@ -115,14 +119,20 @@ class Dispatching(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.stages) < MOST_STAGES)
     @rule(
-        retries=st.integers(0, 2),
-        losses=st.integers(0, 2),
-        pool=st.sampled_from([None, None, CPU, GPU]),
+        policy=st.builds(
+            Policy,
+            retries=st.integers(0, 2),
+            losses=st.integers(0, 2),
+            pool=st.sampled_from([None, None, CPU, GPU]),
+            ordered=st.booleans(),
+            longest_first=st.booleans(),
+            rank=st.integers(0, 1),
+        ),
         count=st.integers(0, 60),
     )
-    def stage_opens(self, retries: int, losses: int, pool: str | None, count: int) -> None:
+    def stage_opens(self, policy: Policy, count: int) -> None:
         self.opened += 1
-        name, policy = f"s{self.opened}", Policy(retries=retries, losses=losses, pool=pool)
+        name = f"s{self.opened}"
         self.stages[name] = Stage(policy)
         self._do(Open(name, policy))
         self._offer(name, count)
@@ -136,6 +146,20 @@ class Dispatching(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 4))
     def large_tasks_are_offered(self, data: st.DataObject, count: int) -> None:
         self._offer(data.draw(st.sampled_from(self._offering())), count, payload=LARGE)
+
+    @precondition(lambda self: self._offering())
+    @rule(data=st.data(), weights=st.lists(st.tuples(costs, costs), min_size=1, max_size=20))
+    def weighed_tasks_are_offered(
+        self, data: st.DataObject, weights: list[tuple[float, float]]
+    ) -> None:
+        name = data.draw(st.sampled_from(self._offering()))
+        if self.stages[name].policy.ordered:
+            self._offer(name, len(weights), weights=weights)
+
+    @rule(passed_s=st.floats(0, 10))
+    def time_passes(self, passed_s: float) -> None:
+        self.now += passed_s
+        self._do(Tick(self.now))
 
     @precondition(lambda self: len(self._offering()) > 1)
     @rule(data=st.data())
@@ -227,12 +251,22 @@ class Dispatching(RuleBasedStateMachine):
     def _offering(self) -> list[str]:
         return [name for name, stage in self.stages.items() if not stage.exhausted]
 
-    def _offer(self, name: str, count: int, *, payload: bytes = b"") -> None:
+    def _offer(
+        self,
+        name: str,
+        count: int,
+        *,
+        payload: bytes = b"",
+        weights: Sequence[tuple[float, float]] = (),
+    ) -> None:
         stage = self.stages[name]
         keys = [f"k{stage.offered + n}" for n in range(count)]
         stage.offered += count
         stage.waiting.update(keys)
-        self._do(Offer(name, tasks(name, keys, payload)))
+        offered = tasks(name, keys, payload)
+        for task, (cost, priority) in zip(offered, weights, strict=False):
+            task.cost, task.priority = cost, priority
+        self._do(Offer(name, offered))
 
     def _exhaust(self, name: str) -> None:
         self.stages[name].exhausted = True
@@ -252,7 +286,7 @@ class Dispatching(RuleBasedStateMachine):
             self.slots[answer.slot].pop(0)
             self.past.append(answer)
             if stage is not None:
-                stage.chunker.learn(flight.work_s, flight.done)
+                stage.chunker.learn(flight.work_s, sum(task.cost for task in flight.chunk.tasks))
         good: list[str] = []
         bad: list[tuple[str, int, Verdict]] = []
         if stage is not None:
@@ -304,11 +338,11 @@ class Dispatching(RuleBasedStateMachine):
         if held:
             assert len(held) == 1
             assert self._may_park_behind(held[0])
-            assert stage.chunker.depth() == 2
+            assert stage.chunker.depth(first.cost) == 2
             assert first.losses == 0
         if len(chunk.tasks) > 1:
             assert chunk.attempt == 1
-            assert len(chunk.tasks) <= max(1, int(stage.chunker.size))
+            assert sum(task.cost for task in chunk.tasks) <= stage.chunker.size
             assert sum(len(task.payload) for task in chunk.tasks[:-1]) < MOST_BYTES
         for task in chunk.tasks:
             stage.waiting.remove(task.key)
@@ -317,7 +351,9 @@ class Dispatching(RuleBasedStateMachine):
 
     def _may_park_behind(self, flight: Flight) -> bool:
         stage = self.stages.get(flight.chunk.stage)
-        return stage is not None and stage.chunker.depth() == 2 and flight.chunk.tasks[0].losses == 0
+        tasks = flight.chunk.tasks
+        cost = sum(task.cost for task in tasks) / len(tasks)
+        return stage is not None and stage.chunker.depth(cost) == 2 and tasks[0].losses == 0
 
     def _out(self, name: str) -> list[str]:
         return [
@@ -352,7 +388,10 @@ class Dispatching(RuleBasedStateMachine):
         for name, stage in self.stages.items():
             taking = sum(stage.takes(slot) for slot in self.slots)
             chunks = max(taking, 1) * (stage.chunker.depth() + LOOKAHEAD)
-            assert 0 <= self.dispatch.wanted(name) <= chunks * max(1, int(stage.chunker.size))
+            window = chunks * max(1, int(stage.chunker.size))
+            if stage.policy.ordered:
+                window = max(window, ORDER_TASKS)
+            assert 0 <= self.dispatch.wanted(name) <= window
 
     def teardown(self) -> None:
         """Whatever has happened, every stage can be brought to its end."""
