@@ -120,7 +120,7 @@ class RunSource:
         """How to continue the run, or None where there is nothing to continue."""
         if self.phase in (Phase.RUNNING, Phase.FINISHED):
             return None
-        if "ensemble" in self.asked:
+        if "ensemble" in self.asked or (self.directory.path / "job.toml").exists():
             return f"hpcflow resume {self.directory.path}"
         return f"run the same driver again, with Farm(run={str(self.directory.path)!r})"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -151,6 +151,50 @@ def test_a_dry_run_prints_the_script_and_writes_nothing(place: Path) -> None:
     assert shown.stdout.startswith("#!/bin/bash\n")
     assert shown.stdout.endswith(f"\npython {place}/driver.py 'a b'\n")
     assert sorted(place.iterdir()) == before
+
+
+def test_a_cancelled_run_is_resumed_by_its_script_as_it_is_now(place: Path) -> None:
+    (place / "stay").touch()
+    _submit("--follow-ups", "1", "--", "one")
+    first = _record()
+    until(lambda: "driver one" in _invoke("logs", "r").stdout)
+    assert "is running" in _invoke("resume", "r").stderr
+    _invoke("cancel", "r")
+    script = place / "r" / "batch.sh"
+    script.write_text(script.read_text().replace("driver.py one", "driver.py two"))
+    (place / "stay").unlink()
+    shown = _invoke("resume", "r")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout == f"{_record().id}\n"
+    until(_chain_is_over)
+    assert "driver two" in _invoke("logs", "r").stdout
+    assert not {_record().id, *_record().follow_ups} & {first.id, *first.follow_ups}
+    assert len(_record().follow_ups) == 1
+    assert "nothing to resume" in _invoke("resume", "r").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "spoil", "message"),
+    [
+        (("--slots", "2"), None, "its script says what it runs"),
+        ((), lambda run: (run / "batch.sh").unlink(), "there is no batch.sh in it"),
+        ((), lambda run: run.rename("moved"), "batch.sh was written for"),
+        (("--here",), None, "it has no journal.jsonl"),
+    ],
+)
+def test_what_cannot_be_resumed_by_a_batch_job_is_refused(
+    options: tuple[str, ...],
+    spoil: Callable[[Path], object] | None,
+    message: str,
+    place: Path,
+) -> None:
+    _submit("--", "fail")
+    until(_chain_is_over)
+    if spoil is not None:
+        spoil(Path("r"))
+    refused = _invoke("resume", *options, "r" if Path("r").exists() else "moved")
+    assert refused.exit_code == 2
+    assert message in refused.stderr
 
 
 def _begun() -> int:

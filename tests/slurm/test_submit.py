@@ -202,7 +202,8 @@ def test_what_ran_on_a_laptop_runs_on_slurm(example: str, nodes: int, tmp_path: 
     assert {host for host, _ in places(job)} <= {f"node{n + 1}" for n in range(nodes)}
 
 
-def test_a_cancelled_run_is_continued_by_the_next_batch_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", ["submit", "resume"])
+def test_a_cancelled_run_is_continued_by_the_next_batch_job(again: str, tmp_path: Path) -> None:
     path, run = driver(tmp_path, WAITS_HALF_WAY), tmp_path / "run"
     notes, gate = tmp_path / "notes", tmp_path / "gate"
     first = submit(path, run, "--", notes, gate, nodes=2)
@@ -211,13 +212,20 @@ def test_a_cancelled_run_is_continued_by_the_next_batch_job(tmp_path: Path) -> N
     assert first.wait() == "CANCELLED"
     assert list(first.run.security.iterdir()) == []
     gate.touch()
-    second = submit(path, run, "--", notes, gate, nodes=2)
+    if again == "submit":
+        second = submit(path, run, "--", notes, gate, nodes=2)
+    else:
+        answer = hpcflow("resume", run)
+        assert answer.returncode == 0, answer.stderr
+        second = Job(answer.stdout.strip(), RunDirectory(run))
     second.assert_succeeded()
     assert second.id != first.id
     assert dict(second.values()) == {str(n): n * n for n in range(20)}
     started = Counter(notes.read_text().split())
     assert all(started[str(n)] == 1 for n in range(10)), started
     assert sum(isinstance(event, SessionOpened) for event in second.events()) == 2
+    assert hpcflow("verify", run).returncode == 0
+    assert "nothing to resume" in hpcflow("resume", run).stdout
 
 
 def test_the_exit_code_of_the_driver_is_that_of_the_job(tmp_path: Path) -> None:
