@@ -13,7 +13,9 @@ from hpcflow.batch.chain import cancel_followers, run_goes_on
 from hpcflow.batch.record import JobRecord, read_record, write_record
 from hpcflow.cli.jobs import sole_submission
 from hpcflow.cli.steps import run_option
+from hpcflow.core.event import OUT_OF_TIME, SessionClosed
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.reader import last_event
 
 NOT_NEEDED = 1
 
@@ -44,9 +46,15 @@ def follow_up(run: Path, *, code: int | None) -> int:
             return 0  # submitted by hand: it belongs to no chain
         if code is None:
             return NOT_NEEDED if record.over else 0
-        if not run_goes_on(code, left_s=_left_s(allocation)):
+        stopped = _out_of_time(directory)
+        if not run_goes_on(code, left_s=_left_s(allocation), out_of_time=stopped):
             _end_chain(directory, record, allocation.job)
     return 0
+
+
+def _out_of_time(directory: RunDirectory) -> bool:
+    last = last_event(directory.journal)
+    return isinstance(last, SessionClosed) and last.reason == OUT_OF_TIME
 
 
 def _left_s(allocation: Allocation) -> float | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpcflow.core.event import AnyEvent
 from hpcflow.errors import JournalError
 from hpcflow.journal.format import DamagedLineError, decode_line
+
+_TAIL = 65_536
+"""How much of a journal's end is looked at for its last event [bytes]."""
 
 
 class JournalReader:
@@ -74,6 +78,20 @@ def read_event(path: Path, offset: int) -> AnyEvent:
     with path.open("rb") as file:
         file.seek(offset)
         return decode_line(file.readline())
+
+
+def last_event(path: Path) -> AnyEvent | None:
+    """Return the last event of a journal, or None where there is none, or only a long one.
+
+    Reads the end of the file alone, and takes a torn line for none.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            tail = file.read()
+        return decode_line(tail.splitlines(keepends=True)[-1]) if tail.endswith(b"\n") else None
+    except (OSError, JournalError):
+        return None
 
 
 def read_journal(path: Path) -> Iterator[AnyEvent]:

@@ -18,24 +18,26 @@ from tests.batch.test_local import until
 
 
 @pytest.mark.parametrize(
-    ("code", "left_s", "goes_on"),
+    ("code", "left_s", "out_of_time", "goes_on"),
     [
-        (0, 1000.0, False),
-        (0, LAST_S / 2, False),
-        (1, 1000.0, False),
-        (1, None, False),
-        (139, 1000.0, False),
-        (1, LAST_S / 2, True),
-        (1, -5.0, True),
-        (3, 1000.0, True),
-        (130, None, True),
-        (143, 1000.0, True),
+        (0, 1000.0, False, False),
+        (0, LAST_S / 2, False, False),
+        (1, 1000.0, False, False),
+        (1, None, False, False),
+        (139, 1000.0, False, False),
+        (1, LAST_S / 2, False, True),
+        (1, -5.0, False, True),
+        (3, 1000.0, False, True),
+        (130, None, False, True),
+        (143, 1000.0, False, True),
+        (1, 1000.0, True, True),
+        (0, 1000.0, True, False),
     ],
 )
 def test_a_run_goes_on_unless_its_driver_has_ended_by_itself(
-    code: int, left_s: float | None, goes_on: bool
+    code: int, left_s: float | None, out_of_time: bool, goes_on: bool
 ) -> None:
-    assert run_goes_on(code, left_s=left_s) is goes_on
+    assert run_goes_on(code, left_s=left_s, out_of_time=out_of_time) is goes_on
 
 
 def test_each_follow_up_depends_on_the_one_before(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hpcflow.core.event import AnyEvent
 from hpcflow.errors import JournalError
 from hpcflow.journal.format import encode_line
-from hpcflow.journal.reader import JournalReader, read_event, read_journal
+from hpcflow.journal.reader import JournalReader, last_event, read_event, read_journal
 from tests.journal.events import a_run, any_event
 
 EVENTS = a_run().events
@@ -143,3 +143,17 @@ def test_offsets_lead_back_to_their_events(path: Path) -> None:
     random.Random(7).shuffle(found)
     for offset, event in found:
         assert read_event(path, offset) == event
+
+
+@pytest.mark.parametrize("count", [1, 2, len(EVENTS)])
+def test_the_last_event_is_found_from_the_end(count: int, path: Path) -> None:
+    path.write_bytes(b"".join(LINES[:count]))
+    assert last_event(path) == EVENTS[count - 1]
+
+
+def test_a_torn_damaged_or_missing_journal_has_no_last_event(path: Path) -> None:
+    path.write_bytes(WHOLE[:-1])
+    assert last_event(path) is None
+    path.write_bytes(WHOLE[:-20] + b"x" * 19 + b"\n")
+    assert last_event(path) is None
+    assert last_event(path.with_name("none")) is None
