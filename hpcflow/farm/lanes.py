@@ -127,9 +127,10 @@ class Lanes:
             reason = await lane.lane.run(lane.receive)
         finally:
             del self._lanes[address]
-            for slot in lane.slots():
+            slots, why, now = lane.slots(), f"worker {address}: {reason}", time.time()
+            for slot in slots:
                 del self._slots[slot]
-                self._report(Leave(slot=slot, reason=f"worker {address}: {reason}", at=time.time()))
+                self._report(Leave(slot=slot, reason=why, at=now, more=slot != slots[-1]))
 
     async def _connect(self, address: str) -> Comm:
         """Connect; when cancelled meanwhile, leave no half-open connection behind."""

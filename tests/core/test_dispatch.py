@@ -588,6 +588,20 @@ def test_a_stage_that_takes_no_more_tasks_wants_none(name: str) -> None:
     assert bench.dispatch.wanted(name) == 0
 
 
+def test_a_task_does_not_hop_among_slots_that_leave_together() -> None:
+    bench = Bench("a", "b", "c", "far")
+    bench.stage()
+    bench.offer("only")
+    assert bench.on("a") == [["only"]]
+    told = []
+    for slot in "abc":
+        del bench.held[slot]
+        told += bench.do(Leave(slot=slot, reason="its node died", at=1.0, more=slot != "c"))
+    assert verdicts(told) == [("only", 1, Verdict.RELOCATE)]
+    assert bench.on("far") == [["only"]]
+    assert bench.held["far"][0].attempt == 2
+
+
 def test_tasks_of_one_stage_keep_their_order() -> None:
     bench = Bench("a")
     bench.stage()
