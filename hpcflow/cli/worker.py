@@ -13,7 +13,7 @@ from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, sh
 from hpcflow.errors import RequestError
 from hpcflow.journal.directory import RunDirectory
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 10.0
 """An elastic farm is there before its workers: one that is not found by then has ended [s]."""
 
 

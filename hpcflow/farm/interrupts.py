@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from hpcflow.errors import RequestError
+
 
 @contextlib.contextmanager
 def late_interrupt() -> Iterator[None]:
@@ -36,6 +38,30 @@ def late_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if held:
         raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def kept_interrupt() -> Iterator[None]:
+    """Undo what an import in the block does to Ctrl-C.
+
+    `dask_jobqueue.runner` makes it a silent end with exit code 0 when it is imported.
+
+    Raises
+    ------
+    RequestError
+        If that import comes first in another thread than the main one, where Python refuses it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except ValueError as error:
+        raise RequestError(
+            f"cannot import dask-jobqueue in this thread: {error}. Import it in the main thread"
+            " before, or open the farm there."
+        ) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -20,12 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
-from dask_jobqueue.core import Job
-from dask_jobqueue.lsf import LSFJob
-from dask_jobqueue.pbs import PBSJob
-from dask_jobqueue.sge import SGEJob
-from dask_jobqueue.slurm import SLURMJob
-
 from hpcflow.batch.command import Patience, Words, run_command
 from hpcflow.batch.listing import live_jobs
 from hpcflow.batch.local import Local
@@ -33,7 +27,15 @@ from hpcflow.batch.machine import Machine, QueueName
 from hpcflow.batch.script import launcher_of
 from hpcflow.batch.step import Launch, Step
 from hpcflow.errors import BatchSystemError
+from hpcflow.farm.interrupts import kept_interrupt
 from hpcflow.private import write_private
+
+with kept_interrupt():
+    from dask_jobqueue.core import Job
+    from dask_jobqueue.lsf import LSFJob
+    from dask_jobqueue.pbs import PBSJob
+    from dask_jobqueue.sge import SGEJob
+    from dask_jobqueue.slurm import SLURMJob
 
 _LAG_S: dict[QueueName, float] = {"slurm": 0.0, "lsf": 30.0, "pbs": 10.0, "sge": 30.0}
 """How long a batch system may take to list a new job [s]: some answer from copies."""
