@@ -38,6 +38,7 @@ Create = Callable[[Generator], Any]
 """`create(draws)`: makes the genome of an individual without parents."""
 Bounds = Sequence[tuple[float, float]]
 """Least and greatest value of each gene."""
+_ATOMS = frozenset({int, float, bool, str})
 
 
 def pipeline(*operators: Operator) -> Breed:
@@ -107,7 +108,14 @@ def _fitness(individual: Individual) -> float:
 def clone(parents: Iterator[Individual], _: Generator) -> Iterator[Offspring]:
     """Yield, for each parent, an offspring with a copy of its genome."""
     for parent in parents:
-        yield Offspring(genome=copy.deepcopy(parent.genome), parents=(parent.key,))
+        yield Offspring(genome=_copied(parent.genome), parents=(parent.key,))
+
+
+def _copied(genome: Any) -> Any:
+    """Return a copy; of a list of numbers without `deepcopy`, which costs ten times as much."""
+    if type(genome) is list and _ATOMS.issuperset(map(type, genome)):
+        return genome.copy()
+    return copy.deepcopy(genome)
 
 
 # -- offspring to offspring
