@@ -35,13 +35,40 @@ class Cause(enum.StrEnum):
     """The slot vanished with the task on it (its node or worker died); not the task's doing."""
 
 
-class ErrorText(msgspec.Struct, frozen=True):
+class RemoteTraceback(Exception):  # noqa: N818  # it is not raised: it shows where another was
+    """The cause of an exception that was raised in a runner: the traceback there, as text."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+class ErrorText(msgspec.Struct, frozen=True, omit_defaults=True):
     """An exception as text: it can be read where its class cannot be imported."""
 
     type: str
     """Qualified name of the exception's class."""
     message: str
     traceback: str
+    pickled: bytes = b""
+    """The exception itself, pickled; empty where the task raised none, or one that is too large or
+    cannot be pickled."""
+
+    def rebuild(self) -> BaseException | None:
+        """Return the exception itself with the remote traceback as its cause, if it can be rebuilt.
+
+        It is unpickled at every call; None where there is no pickle, or its class cannot be had
+        here.
+        """
+        if not self.pickled:
+            return None
+        try:
+            error = pickle.loads(self.pickled)
+        except Exception:  # noqa: BLE001  # unpickling calls the user's own methods
+            return None
+        if not isinstance(error, BaseException):
+            return None
+        error.__cause__ = RemoteTraceback(self.traceback)
+        return error
 
 
 class Stored(ABC):
@@ -119,6 +146,10 @@ class Succeeded(Outcome, frozen=True, kw_only=True, tag="succeeded"):
         """Return the value, as `concurrent.futures.Future.result` would."""
         return self.value
 
+    def exception(self) -> None:
+        """Return None: nothing was raised."""
+        return
+
 
 class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
     """The task itself is to blame: it raised, crashed, overran, or returned what cannot travel."""
@@ -128,7 +159,20 @@ class Failed(Outcome, frozen=True, kw_only=True, tag="failed"):
 
     def result(self) -> NoReturn:
         """Raise `TaskError` with the cause, the message and the remote traceback."""
-        raise TaskError(
+        raise self._task_error()
+
+    def exception(self) -> BaseException:
+        """Return what the task raised, with the remote traceback as its cause.
+
+        Where it raised nothing (it crashed, or ran past its limit), or something that cannot be
+        rebuilt here, it is the `TaskError` that `result` raises. The pickle is opened now: do so
+        for runs that you trust.
+        """
+        error = self.error.rebuild()
+        return self._task_error() if error is None else error
+
+    def _task_error(self) -> TaskError:
+        return TaskError(
             f"task {self.key!r} of stage {self.stage!r} failed on slot {self.slot} in attempt"
             f" {self.attempt} ({self.cause}): {self.error.type}: {self.error.message}\n"
             f"{self.error.traceback}"
@@ -143,7 +187,11 @@ class Lost(Outcome, frozen=True, kw_only=True, tag="lost"):
 
     def result(self) -> NoReturn:
         """Raise `TaskError`: there is no value."""
-        raise TaskError(
+        raise self.exception()
+
+    def exception(self) -> TaskError:
+        """Return the `TaskError` that `result` raises."""
+        return TaskError(
             f"task {self.key!r} of stage {self.stage!r} was lost in attempt {self.attempt}:"
             f" {self.error.message}"
         )

@@ -130,3 +130,38 @@ def test_a_chunk_is_never_larger_than_it_may_be(
 ) -> None:
     chunker = taught(*means_s)
     assert 0 < chunker.cut(waiting, slots, exhausted=exhausted) <= chunker.size
+
+
+# -- tasks of different kinds
+
+
+def mixed(*means_s: float, count: int = LARGEST) -> Chunker:
+    chunker = Chunker(mixed=True)
+    for mean_s in means_s:
+        chunker.learn(mean_s * count, count)
+    return chunker
+
+
+def test_of_different_kinds_a_long_task_makes_the_next_ones_travel_alone() -> None:
+    chunker = mixed(1e-6, 1e-6)
+    assert chunker.size > LARGEST
+    assert chunker.depth() == 2
+    chunker.learn(60.0, 1)
+    assert chunker.size < 1
+    assert chunker.depth() == 1
+    assert taught(1e-6, 60.0, count=1).depth() == 2
+
+
+def test_of_different_kinds_short_tasks_are_packed_again_after_a_while() -> None:
+    chunker = mixed(1.0, count=1)
+    for _ in range(300):
+        cost = max(1.0, chunker.size)
+        chunker.learn(1e-6 * cost, cost)
+    assert chunker.size > 100
+
+
+def test_of_different_kinds_no_slot_gets_more_than_its_share() -> None:
+    chunker = mixed(1e-6)
+    assert chunker.cut(2, 2, exhausted=False) <= 1
+    assert chunker.cut(8, 2, exhausted=False) == 2
+    assert taught(1e-6).cut(8, 2, exhausted=False) > 8

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hpcflow.core.task import (
     Failed,
     Lost,
     Pickled,
+    RemoteTraceback,
     Stored,
     Succeeded,
     check_key,
@@ -150,3 +152,55 @@ def test_a_lost_outcome_raises() -> None:
     outcome = Lost(**PLACE, cause=Cause.SLOT_LOST, error=ERROR)
     with pytest.raises(TaskError, match="'r000' of stage 'simulate' was lost in attempt 2: no for"):
         outcome.result()
+
+
+class FalsyError(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+class DemandingError(Exception):
+    """Its pickle cannot be opened: it is rebuilt from the message alone."""
+
+    def __init__(self, code: int, place: str) -> None:
+        super().__init__(f"{code} at {place}")
+
+
+def raised(error: object) -> ErrorText:
+    return ErrorText(type="E", message="m", traceback="in f", pickled=pickle.dumps(error))
+
+
+@pytest.mark.parametrize("error", [ValueError("no force field"), FalsyError("said no"), KeyError()])
+def test_a_failed_outcome_gives_the_exception_itself(error: Exception) -> None:
+    outcome = Failed(**PLACE, cause=Cause.EXCEPTION, error=raised(error))
+    found = outcome.exception()
+    assert type(found) is type(error)
+    assert found.args == error.args
+    assert isinstance(found.__cause__, RemoteTraceback)
+    assert str(found.__cause__) == '\n"""\nin f"""'
+    with pytest.raises(TaskError):
+        outcome.result()
+
+
+@pytest.mark.parametrize("pickled", [b"", b"no pickle", raised(DemandingError(3, "x")).pickled])
+def test_an_exception_that_cannot_be_rebuilt_is_a_task_error(pickled: bytes) -> None:
+    error = msgspec.structs.replace(ERROR, pickled=pickled)
+    found = Failed(**PLACE, cause=Cause.EXCEPTION, error=error).exception()
+    assert isinstance(found, TaskError)
+    assert "ValueError: no force field" in str(found)
+
+
+def test_something_that_is_no_exception_does_not_stand_for_one() -> None:
+    found = Failed(**PLACE, cause=Cause.EXCEPTION, error=raised("a string")).exception()
+    assert isinstance(found, TaskError)
+
+
+def test_only_outcomes_without_a_value_have_an_exception() -> None:
+    assert Succeeded(**PLACE, stored=1).exception() is None  # type: ignore[func-returns-value]
+    assert isinstance(Lost(**PLACE, cause=Cause.SLOT_LOST, error=ERROR).exception(), TaskError)
+
+
+def test_an_error_without_a_pickle_is_stored_as_text_alone() -> None:
+    assert set(msgspec.json.decode(msgspec.json.encode(ERROR))) == {"type", "message", "traceback"}
+    error = raised(ValueError(1))
+    assert msgspec.json.decode(msgspec.json.encode(error), type=ErrorText) == error

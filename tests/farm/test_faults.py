@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from hpcflow import Cause, Failed, Farm, Lost, Succeeded
+from hpcflow import Cause, Failed, Farm, Lost, Succeeded, TaskError
 from hpcflow.core.task import AnyOutcome
+from hpcflow.farm.runner import LARGEST_ERROR
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,28 @@ def test_an_unpicklable_result_is_a_failure_of_its_task(farm: Farm) -> None:
     bad = run_among_neighbours(farm, threading.Lock)
     assert bad.cause is Cause.RESULT
     assert "lock" in bad.error.message
+
+
+def test_an_exception_comes_back_as_itself_with_where_it_was_raised(farm: Farm) -> None:
+    def open_nothing() -> None:
+        raise FileNotFoundError(2, "No such file", "topology.pdb")
+
+    error = run_among_neighbours(farm, open_nothing).exception()
+    assert isinstance(error, FileNotFoundError)
+    assert (error.errno, error.filename) == (2, "topology.pdb")
+    assert "in open_nothing" in str(error.__cause__)
+
+
+def test_an_exception_that_is_large_or_cannot_be_pickled_comes_back_as_text(farm: Farm) -> None:
+    def raise_it(number: int) -> None:
+        raise ValueError("too large", bytes(LARGEST_ERROR) if number else threading.Lock())
+
+    for outcome in farm.map(raise_it, range(2)):
+        assert isinstance(outcome, Failed)
+        assert outcome.cause is Cause.EXCEPTION
+        assert outcome.error.pickled == b""
+        assert outcome.error.type == "ValueError"
+        assert isinstance(outcome.exception(), TaskError)
 
 
 def test_an_exception_that_the_driver_cannot_import_comes_back_as_text(farm: Farm) -> None:
