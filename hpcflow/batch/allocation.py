@@ -50,7 +50,7 @@ class Allocation:
     local_rank: int | None = None
     """Our position among those on our node."""
     device_variable: str | None = None
-    """The variable that names our devices."""
+    """The variable that names our devices, where the launcher sets one."""
     devices: tuple[str, ...] | None = None
     """Devices that the launcher gave us; None if it said nothing, empty if it gave none."""
 
@@ -75,6 +75,7 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
     elif "LSB_JOBID" in given:
         system = "lsf"
     variable = next((name for name in _DEVICES if name in given), None)
+    names = given.get("SLURM_STEP_GPUS" if variable is None else variable)
     return Allocation(
         run=_path(given, "HPCFLOW_RUN"),
         system=system,
@@ -89,7 +90,7 @@ def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
         rank=_first_number(given, _RANK),
         local_rank=_first_number(given, _LOCAL_RANK),
         device_variable=variable,
-        devices=None if variable is None else _devices(given[variable]),
+        devices=None if names is None else _devices(names),
     )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from hpcflow.batch.allocation import Allocation, read_allocation
+from hpcflow.batch.devices import core_siblings, devices_here, locate, variable_here
 from hpcflow.cli.steps import interface_option, run_option, shard_option
-from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
+from hpcflow.core.resources import GPU, SlotResources, add_cpu_slots, share_cores, share_devices
 from hpcflow.errors import RequestError
 from hpcflow.journal.directory import RunDirectory
 
@@ -30,6 +31,12 @@ _PATIENCE_S = 10.0
 )
 @click.option(
     "--slots-per-device", metavar="N", type=int, default=1, show_default=True, help="Slots a GPU."
+)
+@click.option(
+    "--devices",
+    metavar="NAME,...",
+    help="GPUs to serve slots on, by number or UUID.  [default: those of the step launcher; where"
+    " it says nothing, all that the node has]",
 )
 @click.option(
     "--cpu-slots",
@@ -60,6 +67,7 @@ def worker(
     shard: int,
     worker_per: str,
     slots_per_device: int,
+    devices: str | None,
     cpu_slots: int,
     farm: str | None,
     name: str | None,
@@ -67,8 +75,8 @@ def worker(
 ) -> None:
     """Be a worker of a farm in a batch job, until its scheduler or the job ends.
 
-    Serves a slot on every device that the step launcher shows it, or on every core where there is
-    none. `hpcflow submit` writes scripts that call this.
+    Serves a slot on every GPU that the step launcher shows it, near which it pins the slot's cores,
+    or on every core where there is none. `hpcflow submit` writes scripts that call this.
 
     \b
     Example:
@@ -83,7 +91,8 @@ def worker(
     )
 
     allocation = read_allocation()
-    resources = _resources(allocation, slots_per_device, reserve_cores)
+    named = None if devices is None else tuple(filter(None, devices.split(",")))
+    resources = _resources(allocation, named, slots_per_device, reserve_cores=reserve_cores)
     if cpu_slots:
         resources = add_cpu_slots(resources, cpu_slots)
     name = name or allocation.node_name
@@ -124,16 +133,25 @@ def _own(resources: list[SlotResources], rank: int, *, node: str) -> SlotResourc
 
 
 def _resources(
-    allocation: Allocation, slots_per_device: int, reserve_cores: int
+    allocation: Allocation,
+    named: tuple[str, ...] | None,
+    slots_per_device: int,
+    *,
+    reserve_cores: int,
 ) -> list[SlotResources]:
     cores = sorted(os.sched_getaffinity(0))
     if not allocation.node and len(cores) > reserve_cores:
         cores = cores[reserve_cores:]
-    if allocation.devices and allocation.device_variable:
-        return share_devices(
-            cores,
-            allocation.devices,
-            variable=allocation.device_variable,
-            slots_per_device=slots_per_device,
-        )
-    return share_cores(cores, len(cores))
+    names = allocation.devices if named is None else named
+    if names is None and (allocation.slots is None or GPU in allocation.slots):
+        names = tuple(devices_here())
+    if not names:
+        return share_cores(cores, len(cores))
+    variable = allocation.device_variable or variable_here()
+    return share_devices(
+        cores,
+        locate(names, variable=variable),
+        variable=variable,
+        slots_per_device=slots_per_device,
+        siblings=core_siblings(cores),
+    )

@@ -83,6 +83,8 @@ class SlotState:
     device: str
     cores: tuple[int, ...]
     joined: float
+    uuid: str = ""
+    """What tells its device from all others; empty where that is unknown."""
     up: bool = True
     reason: str = ""
     """Why it is not up."""
@@ -323,6 +325,7 @@ class RunState:
                     device=event.device,
                     cores=event.cores,
                     joined=event.at,
+                    uuid=event.uuid,
                     ended=0 if before is None else before.ended,
                 )
             case SlotLost():

@@ -91,6 +91,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     """Process id of its runner."""
     device: str
+    uuid: str
+    """What tells the device from all others; empty where that is unknown."""
     cores: tuple[int, ...]
     up: bool
     reason: str
@@ -240,6 +242,7 @@ def _slot(slot: SlotState) -> Slot:
         worker=slot.worker,
         pid=slot.pid,
         device=slot.device,
+        uuid=slot.uuid,
         cores=slot.cores,
         up=slot.up,
         reason=slot.reason,

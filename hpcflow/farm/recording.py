@@ -43,6 +43,7 @@ def record_join(info: SlotInfo, *, at: float) -> SlotJoined:
         cores=info.cores,
         booted=info.booted,
         preload_s=info.preload_s,
+        uuid=info.uuid,
     )
 
 

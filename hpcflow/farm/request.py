@@ -11,6 +11,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.devices import core_siblings, locate, variable_here
 from hpcflow.core.resources import SlotResources, add_cpu_slots, share_cores, share_devices
 from hpcflow.core.stimulus import Policy
 from hpcflow.errors import RequestError
@@ -212,18 +213,21 @@ def share_machine(
             f"cannot place {cpu_slots!r} CPU slots next to slots on devices {devices!r}: they are 0"
             " or more, and only where there are devices. Ask for `slots` alone, or name `devices`."
         )
+    siblings = core_siblings(cores)
     if not devices:
-        return share_cores(cores, operator.index(count))
+        return share_cores(cores, operator.index(count), siblings=siblings)
     if isinstance(devices, str) or count % len(set(devices)) or len(set(devices)) < len(devices):
         raise RequestError(
             f"cannot place {count} slots on devices {devices!r}: they are different names, each for"
             ' as many slots as any other. Correct `devices`, such as ("0", "1"), or `slots`.'
         )
+    variable = read_allocation().device_variable or variable_here()
     on_devices = share_devices(
         cores,
-        devices,
-        variable=read_allocation().device_variable or "CUDA_VISIBLE_DEVICES",
+        locate(devices, variable=variable),
+        variable=variable,
         slots_per_device=count // len(devices),
+        siblings=siblings,
     )
     return add_cpu_slots(on_devices, operator.index(cpu_slots))
 

@@ -262,6 +262,7 @@ class _Slot:
             booted=child.booted,
             preload_s=preload_s,
             sharing=self._resources.sharing,
+            uuid=self._resources.uuid,
             versions=own_versions(),
         )
         self._send("slot", self._life, msgspec.msgpack.encode(info))

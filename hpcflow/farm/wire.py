@@ -105,6 +105,8 @@ class SlotInfo(msgspec.Struct, frozen=True, kw_only=True):
     preload_s: float
     sharing: int
     """Slots that may be on its device at a time."""
+    uuid: str
+    """What tells the device from all others; empty if unknown."""
     versions: Versions
     """The worker's."""
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +18,13 @@ import hpcflow
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import load_security
 from hpcflow.farm.versions import mismatch, own_versions
-from hpcflow.journal.directory import RunDirectory
 from tests.batch.test_local import until
+from tests.farm.site import Site
 
 OURS = own_versions()
 FARM_ERROR = 3
 """Exit code of a command whose farm fails."""
 PACKAGE = Path(hpcflow.__file__).parent
-DRIVER = """
-from hpcflow import Farm, FarmError
-
-with Farm() as farm:
-    try:
-        farm.wait_for_slots(timeout_s=60)
-    except FarmError as error:
-        print(error)
-"""
 SILENT = {
     "farm/servers.py": {
         "startup_information={_VERSIONS: lambda _: versions}": "startup_information={}",
@@ -79,58 +67,6 @@ def install(tmp_path: Path) -> Callable[[dict[str, dict[str, str]]], str]:
 
 
 NEWER = {"__init__.py": {f'__version__ = "{hpcflow.__version__}"': '__version__ = "9.9.9"'}}
-
-
-class Site:
-    """A run directory whose scheduler and workers are started by hand, as a batch script does."""
-
-    def __init__(self, path: Path) -> None:
-        self.run = RunDirectory(path / "run")
-        self._path = path
-
-    def command(self, *words: str, **environment: str) -> dict[str, Any]:
-        return {
-            "args": [sys.executable, "-P", *words],
-            "env": {**os.environ, **environment},
-            "cwd": self._path,
-            "text": True,
-        }
-
-    @contextlib.contextmanager
-    def start(self, step: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-        words = ("-m", "hpcflow", step, "--run", str(self.run.path), "--interface", "lo")
-        with (self._path / f"{step}.log").open("a") as log:
-            process = subprocess.Popen(
-                **self.command(*words, **environment), stdout=log, stderr=subprocess.STDOUT
-            )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-    def log(self, step: str) -> str:
-        return (self._path / f"{step}.log").read_text()
-
-    def wait(self, *, slots: int) -> subprocess.CompletedProcess[str]:
-        words = ("-m", "hpcflow", "wait", "--run", str(self.run.path), "--limit", "2m")
-        return subprocess.run(
-            **self.command(*words, "--slots", str(slots)),
-            capture_output=True,
-            check=False,
-            timeout=120,
-        )
-
-    def drive(self, **environment: str) -> str:
-        """Run the driver in the batch job, and return what it prints."""
-        count = len(os.sched_getaffinity(0))
-        told = {"HPCFLOW_RUN": str(self.run.path), "HPCFLOW_SLOTS": f"cpu:{count}", **environment}
-        done = subprocess.run(
-            **self.command("-c", DRIVER, **told), capture_output=True, check=False, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        said: str = done.stdout
-        return said
 
 
 @pytest.fixture

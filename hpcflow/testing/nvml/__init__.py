@@ -1,0 +1,1 @@
+"""A directory for PYTHONPATH: the stand-in for `nvidia-ml-py`."""
