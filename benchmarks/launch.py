@@ -34,14 +34,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import psutil
 
 from benchmarks.light import GPUS
 from benchmarks.measuring import Figures, machine, medians, show, write
+from benchmarks.peer import ROOT, Peer, cpu_s, environment_with
 from hpcflow.farm.rendezvous import find_scheduler
 from hpcflow.journal.directory import RunDirectory
 
-ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "tests" / "slurm" / "cluster"
 JOINS = {"64": (64, 1), "256": (256, 1), "1,000": (1000, 1), "1,000 over 4 shards": (1000, 4)}
 """Workers and shards of each case."""
@@ -61,66 +60,6 @@ with Farm() as farm:
     with open(sys.argv[1], "w") as file:
         json.dump({"ready": ready, "began": script.create_time()}, file)
 """
-
-
-# -- processes that are told when to begin
-
-
-class Peer:
-    """A process that says how far it is, a line each, on its output."""
-
-    def __init__(self, *arguments: str | Path, log: Path, environment: Mapping[str, str]) -> None:
-        with log.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
-                cwd=ROOT,
-                env=_environment(environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        self._log = log
-
-    def wait_for(self, word: str) -> None:
-        """Wait until it says a word."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        if line != word:
-            raise RuntimeError(f"{line!r} instead of {word!r}: {self._log.read_text()[-2000:]}")
-
-    def begin(self) -> None:
-        """Let it go on."""
-        assert self.process.stdin is not None
-        print(file=self.process.stdin, flush=True)
-
-    def cpu_s(self) -> float:
-        """Return the processor time that it has used, without its children [s]."""
-        return _cpu_s(psutil.Process(self.process.pid))
-
-    def runners_s(self) -> float:
-        """Return the processor time that its children have used [s]."""
-        return sum(_cpu_s(child) for child in psutil.Process(self.process.pid).children())
-
-    def close(self) -> None:
-        """End it."""
-        self.process.terminate()
-        try:
-            self.process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.communicate()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _environment(further: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment and more; Python keeps its bytecode, as that of installed code is."""
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**ours, **further}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,13 +130,13 @@ def join(workers: int, shards: int) -> Figures:
         driver = farm.driver()
         for peer in (*peers, driver):
             peer.wait_for("ready")
-        before, began = _cpu(farm.schedulers), time.perf_counter()
+        before, began = cpu_s(farm.schedulers), time.perf_counter()
         for peer in peers:
             peer.begin()
         for peer in peers:
             peer.wait_for("joined")
-        joined, spent = time.perf_counter() - began, _cpu(farm.schedulers) - before
-        light_s, before = _cpu(peers), driver.cpu_s()
+        joined, spent = time.perf_counter() - began, cpu_s(farm.schedulers) - before
+        light_s, before = cpu_s(peers), driver.cpu_s()
         driver.begin()
         driver.wait_for("up")
         ready = time.perf_counter() - began
@@ -217,7 +156,7 @@ def node(worker_per: str) -> Figures:
         driver = farm.driver()
         driver.wait_for("ready")
         driver.begin()
-        before, began = _cpu(farm.schedulers), time.perf_counter()
+        before, began = cpu_s(farm.schedulers), time.perf_counter()
         options = ("--run", farm.run.path, "--interface", "lo", "--worker-per", worker_per)
         devices = ",".join(str(number) for number in range(GPUS))
         peers = [
@@ -232,18 +171,14 @@ def node(worker_per: str) -> Figures:
         took, runners_s, workers_s = (
             time.perf_counter() - began,
             sum(peer.runners_s() for peer in peers),
-            _cpu(peers),
+            cpu_s(peers),
         )
         return {
             "until 8 slots are ready [s]": took,
             "CPU of workers [s]": workers_s,
             "CPU of workers and runners [s]": workers_s + runners_s,
-            "scheduler's CPU [ms]": 1e3 * (_cpu(farm.schedulers) - before),
+            "scheduler's CPU [ms]": 1e3 * (cpu_s(farm.schedulers) - before),
         }
-
-
-def _cpu(peers: Sequence[Peer]) -> float:
-    return sum(peer.cpu_s() for peer in peers)
 
 
 def batch(rounds: int) -> list[Figures]:
@@ -279,7 +214,7 @@ def _submit(cluster: Path) -> Figures:
 
 
 def _queue(cluster: Path) -> str:
-    environment = _environment({"SLURM_CONF": str(cluster / "slurm.conf")})
+    environment = environment_with({"SLURM_CONF": str(cluster / "slurm.conf")})
     command = ("/usr/bin/env", "squeue", "--noheader")
     return subprocess.check_output(command, env=environment, text=True).strip()
 
@@ -306,7 +241,7 @@ def _call(command: Sequence[str], **environment: str) -> None:
         code = subprocess.call(
             command,
             cwd=ROOT,
-            env=_environment(environment),
+            env=environment_with(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -25,6 +25,7 @@ import msgspec
 from distributed.comm.core import Comm
 from distributed.core import Status
 
+from benchmarks.peer import wait_for_the_start
 from hpcflow import Farm
 from hpcflow.core.resources import SlotResources, share_devices
 from hpcflow.farm.lane import Lane
@@ -58,6 +59,7 @@ class LightSlots(Slots):
                 preload_s=0.0,
                 sharing=each.sharing,
                 versions=own_versions(),
+                uuid="",
             )
             for index, each in enumerate(resources)
         ]
@@ -109,13 +111,13 @@ async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int) -> N
             security=security,
             nthreads=1,
             memory_limit=0,
-            local_directory=str(run),
+            local_directory=str(run.parent / name),
             resources={SLOTS: GPUS},
             plugins=(LightSlots(resources, node=name),),
         )
         return worker
 
-    _wait_for_the_start()
+    wait_for_the_start()
     _workers = await asyncio.gather(*map(start, numbers))
     print("joined", flush=True)
     await asyncio.Event().wait()
@@ -125,16 +127,11 @@ async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int) -> N
 @click.option("--slots", type=int, required=True)
 def drive(slots: int) -> None:
     """Open the farm and wait for its slots; keep it until the end of what is sent."""
-    _wait_for_the_start()
+    wait_for_the_start()
     with Farm() as farm:
         farm.wait_for_slots(slots)
         print("up", flush=True)
         sys.stdin.read()
-
-
-def _wait_for_the_start() -> None:
-    print("ready", flush=True)
-    sys.stdin.readline()
 
 
 if __name__ == "__main__":
