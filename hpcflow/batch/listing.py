@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from hpcflow.batch.command import Patience, Words, run_command
@@ -22,13 +23,17 @@ _NONE = "No unfinished job found"
 _ID = re.compile(r"^\s*(\d+)", flags=re.MULTILINE)
 
 
-def live_jobs(system: Literal["slurm", "lsf", "pbs", "sge"]) -> set[str]:
+def live_jobs(
+    system: Literal["slurm", "lsf", "pbs", "sge"], *, only: Sequence[str] = ()
+) -> set[str]:
     """Return the ids of the user's batch jobs that wait or run.
 
     Parameters
     ----------
     system
         The batch system.
+    only
+        Further options of its command, such as the queue to look at.
 
     Raises
     ------
@@ -36,7 +41,7 @@ def live_jobs(system: Literal["slurm", "lsf", "pbs", "sge"]) -> set[str]:
         If it does not answer.
     """
     user = pwd.getpwuid(os.getuid()).pw_name
-    command = [word.format(user=user) for word in _COMMANDS[system]]
+    command = [*(word.format(user=user) for word in _COMMANDS[system]), *only]
     try:
         answer = run_command(
             command,

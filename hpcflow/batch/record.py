@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from hpcflow.batch.command import Patience
 from hpcflow.batch.machine import BatchSystemName
 from hpcflow.batch.system import BatchSystem, system_named
 from hpcflow.private import write_private
@@ -38,9 +39,9 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Ids of the batch job and its follow-ups, in their order."""
         return (self.id, *self.follow_ups)
 
-    def system_in(self, run: Path) -> BatchSystem:
+    def system_in(self, run: Path, *, patience: Patience | None = None) -> BatchSystem:
         """Return the batch system to ask about it."""
-        return system_named(self.system, logs=run.absolute() / "logs")
+        return system_named(self.system, logs=run.absolute() / "logs", patience=patience)
 
 
 def read_record(run: Path) -> JobRecord | None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from hpcflow.batch.command import Patience
 from hpcflow.batch.machine import BatchSystemName
 
 
@@ -45,7 +46,9 @@ class BatchSystem(Protocol):
         ...
 
 
-def system_named(name: BatchSystemName, *, logs: Path) -> BatchSystem:
+def system_named(
+    name: BatchSystemName, *, logs: Path, patience: Patience | None = None
+) -> BatchSystem:
     """Return the batch system called `name`.
 
     Parameters
@@ -54,6 +57,8 @@ def system_named(name: BatchSystemName, *, logs: Path) -> BatchSystem:
         As a machine's file has it.
     logs
         Where the batch job's log is; the local one keeps exit codes there too.
+    patience
+        How often a command is tried again that fails for a while.
     """
     match name:
         case "local":
@@ -63,10 +68,10 @@ def system_named(name: BatchSystemName, *, logs: Path) -> BatchSystem:
         case "slurm":
             from hpcflow.batch.slurm import Slurm
 
-            return Slurm()
+            return Slurm(patience)
         case "lsf":
             from hpcflow.batch.lsf import Lsf
 
-            return Lsf()
+            return Lsf(patience)
         case _:
             assert_never(name)

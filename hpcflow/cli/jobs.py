@@ -12,9 +12,11 @@ import click
 import msgspec
 
 from hpcflow.batch.chain import cancel_all, standing, submit_chain
+from hpcflow.batch.listing import live_jobs
 from hpcflow.batch.record import JobRecord, read_record, write_record
+from hpcflow.batch.request import Request
 from hpcflow.batch.walltime import show_walltime
-from hpcflow.errors import JournalError, RequestError
+from hpcflow.errors import BatchSystemError, JournalError, RequestError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import holder
 
@@ -131,6 +133,32 @@ def sole_submission(run: RunDirectory, *, patient: bool = False) -> Iterator[Non
         ) from None
     finally:
         os.close(fd)
+
+
+def check_room(request: Request) -> None:
+    """Refuse more batch jobs than the queue takes of one user at once.
+
+    Where the batch system does not list them, the submission will show.
+
+    Raises
+    ------
+    RequestError
+        If there are too many.
+    """
+    machine, queue, wanted = request.machine, request.queue, 1 + request.follow_ups
+    if queue.jobs is None or machine.script_system == "local":
+        return
+    by_name = {"slurm": (f"--{machine.queue_option}={queue.name}",), "lsf": ("-q", queue.name)}
+    try:
+        there = len(live_jobs(machine.script_system, only=by_name[machine.script_system]))
+    except BatchSystemError:
+        return
+    if there + wanted > queue.jobs:
+        raise RequestError(
+            f"cannot submit {wanted} batch job{'s' * (wanted != 1)} to queue {queue.name} of"
+            f" {machine.name}: it takes {queue.jobs:,} of one user at once, and {there:,} of yours"
+            " wait or run there. Wait for some to end, lower --follow-ups, or name another queue."
+        )
 
 
 def check_idle(run: RunDirectory) -> None:

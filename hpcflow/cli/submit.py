@@ -17,7 +17,14 @@ from hpcflow.batch.record import JobRecord
 from hpcflow.batch.request import Request, WorkerPer
 from hpcflow.batch.script import SCRIPT, render
 from hpcflow.batch.walltime import parse_walltime
-from hpcflow.cli.jobs import announce, check_idle, check_place, sole_submission, submit_recorded
+from hpcflow.cli.jobs import (
+    announce,
+    check_idle,
+    check_place,
+    check_room,
+    sole_submission,
+    submit_recorded,
+)
 from hpcflow.cli.steps import INSECURE, dashboard_option, insecure_option
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.private import write_private
@@ -183,6 +190,7 @@ def _submit(request: Request, script: str, run: RunDirectory) -> JobRecord:
     run.create()
     with sole_submission(run):
         check_idle(run)
+        check_room(request)
         write_private(run.path / SCRIPT, script, mode=0o700)
         record = JobRecord(
             system=request.machine.script_system,

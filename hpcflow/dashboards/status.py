@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from hpcflow.core.resources import pool_of
 from hpcflow.core.state import RunState, SlotState, StageState
 from hpcflow.dashboards.source import RunSource
 from hpcflow.journal.directory import RunDirectory
@@ -90,6 +91,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     pid: int
     """Process id of its runner."""
+    pool: str
+    """`gpu`, or `cpu` for slots without a device."""
     device: str
     uuid: str
     """What tells the device from all others; empty where that is unknown."""
@@ -139,6 +142,25 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it settled the task; otherwise the task is tried again."""
 
 
+class BatchJob(msgspec.Struct, frozen=True, kw_only=True):
+    """The batch job that runs the run, or ran it last."""
+
+    id: str
+    system: str
+    """`slurm`, `lsf` or `local`."""
+    machine: str
+    state: str | None
+    """`waiting`, `running`, `succeeded`, `failed`, `cancelled` or `gone`; null where the batch
+    system cannot be asked."""
+    submitted: float
+    nodes: int
+    slots: int
+    """Slots asked for."""
+    walltime_s: float
+    follow_ups: list[str]
+    """Ids of the batch jobs that may still continue the run after this one."""
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """A run at one moment."""
 
@@ -164,6 +186,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sessions: list[Session]
     failures: list[Failure]
     """The latest 20, newest last."""
+    batch_job: BatchJob | None = None
+    """Null where none was submitted, and where nobody has asked."""
     dashboards: list[Dashboard]
     """Where they were asked for and the run is live."""
 
@@ -241,6 +265,7 @@ def _slot(slot: SlotState) -> Slot:
         host=slot.host,
         worker=slot.worker,
         pid=slot.pid,
+        pool=pool_of(slot.device),
         device=slot.device,
         uuid=slot.uuid,
         cores=slot.cores,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from hpcflow.dashboards import text
 from hpcflow.dashboards.source import Phase
-from hpcflow.dashboards.status import Failure, Slot, Stage, Status
+from hpcflow.dashboards.status import BatchJob, Failure, Slot, Stage, Status
 
 PLAIN_WIDTH = 160
 """Columns where the output is no terminal."""
@@ -85,12 +85,23 @@ def _heading(status: Status) -> Table:
     grid.add_column(overflow="fold")
     grid.add_row("run", Text(status.directory))
     grid.add_row("state", _state(status))
+    if status.batch_job is not None:
+        grid.add_row("batch job", batch_job_line(status.batch_job))
     if status.sessions:
         session = status.sessions[-1]
         grid.add_row("session", f"{session.number}, opened {text.instant(session.opened)}")
         if session.replayed:
             grid.add_row("replayed", f"{text.count(session.replayed)} outcomes of earlier sessions")
     return grid
+
+
+def batch_job_line(job: BatchJob) -> str:
+    """Return what there is to say of a batch job."""
+    nodes = f"{text.count(job.nodes)} node{'s' * (job.nodes != 1)}"
+    said = f"{job.id} on {job.machine}: {job.state or 'state unknown here'}; {nodes}"
+    said += f", {text.count(job.slots)} slots for {text.duration(job.walltime_s)}"
+    count = len(job.follow_ups)
+    return said + (f"; {count} follow-up{'s' * (count != 1)} to come" if count else "")
 
 
 def _state(status: Status) -> Text:
@@ -174,7 +185,7 @@ def _slots(status: Status, *, most: int) -> Table:
     if len(slots) > most:
         note += f"; {text.count(most)} shown, all with --json"
     table = _table("Slots", note)
-    for name in ("slot", "host", "device", "cores"):
+    for name in ("slot", "host", "pool", "device", "cores"):
         table.add_column(name, overflow="fold")
     table.add_column("attempts", justify="right")
     table.add_column("now", overflow="fold")
@@ -182,7 +193,8 @@ def _slots(status: Status, *, most: int) -> Table:
         table.add_row(
             Text(slot.slot),
             Text(slot.host),
-            Text(slot.device),
+            slot.pool,
+            Text(f"{slot.device} ({slot.uuid})" if slot.uuid else slot.device),
             _cores(slot.cores),
             text.count(slot.attempts),
             _now(slot, status.as_of, live=live),

@@ -171,11 +171,11 @@ def _update(jobs: State, number: str, **changes: Any) -> None:
 def bjobs() -> None:
     """Print the state of a batch job, or the ids of those that are not over.
 
-    `bjobs -noheader -o stat ID` or `bjobs -noheader -o jobid`.
+    `bjobs -noheader -o stat ID` or `bjobs -noheader -o jobid [-q QUEUE]`.
     """
     words = sys.argv[1:]
-    if words == ["-noheader", "-o", "jobid"]:
-        return _list_unfinished(State())
+    if words[:3] == ["-noheader", "-o", "jobid"]:
+        return _list_unfinished(State(), words[3:])
     if (
         words[:3] != ["-noheader", "-o", "stat"]
         or len(words) != len(["-noheader", "-o", "stat"]) + 1
@@ -188,10 +188,14 @@ def bjobs() -> None:
     return None
 
 
-def _list_unfinished(state: State) -> None:
+def _list_unfinished(state: State, words: list[str]) -> None:
+    if words and (words[0] != "-q" or len(words) != len(("-q", "QUEUE"))):
+        fail(f"{words[0]}: Illegal option.", 255)
     jobs = [job for job in state.jobs() if job.state not in _OVER]
+    if words:
+        jobs = [job for job in jobs if job.queue == words[1]]
     if not jobs:
-        fail("No unfinished job found", 255)
+        fail(f"No unfinished job found{f' in queue <{words[1]}>' if words else ''}", 255)
     for job in jobs:
         sys.stdout.write(f"{job.id}\n")
 

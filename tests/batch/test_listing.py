@@ -78,5 +78,7 @@ def test_lsf_lists_what_is_not_over(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     head = "#BSUB -P abc123\n#BSUB -W 0:10\n#BSUB -nnodes 1\n"
     job = Lsf().submit(write_program(tmp_path, "batch.sh", f"{head}sleep 600"))
     assert live_jobs("lsf") == {job}
+    assert live_jobs("lsf", only=("-q", "batch")) == {job}
+    assert live_jobs("lsf", only=("-q", "debug")) == set()
     Lsf().cancel(job)
     until(lambda: live_jobs("lsf") == set())

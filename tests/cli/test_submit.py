@@ -5,10 +5,12 @@ A machine's set-up lines define what stands in for the farm's processes; the dri
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -24,6 +26,7 @@ from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.lock import RunLock
 from tests.batch.programs import write_program
 from tests.batch.test_local import until
+from tests.journals import Script, write_run
 
 _MACHINE = """
 description = "this machine, with stand-ins"
@@ -319,6 +322,51 @@ def test_a_rejected_submission_leaves_no_job_behind(
     assert shown.exit_code == 3
     assert "sbatch ended with code 1 and said: sbatch: error: invalid partition" in shown.stderr
     assert read_record(place / "r") is None
+
+
+@pytest.mark.parametrize(("there", "follow_ups"), [(8, 0), (6, 2)])
+def test_more_batch_jobs_than_the_queue_takes_of_a_user_are_refused(
+    there: int, follow_ups: int, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(place / "bin", "squeue", f'echo "$@" > asked; seq {there}')
+    monkeypatch.setenv("PATH", f"{place}/bin:{os.environ['PATH']}")
+    options = ("--machine", "andes", "--nodes", "2", "--account", "abc123")
+    refused = _submit(*options, "--follow-ups", str(follow_ups))
+    assert refused.exit_code == 2
+    assert f"it takes 8 of one user at once, and {there} of yours wait or run" in refused.stderr
+    assert "--partition=batch" in (place / "asked").read_text()
+    assert read_record(place / "r") is None
+
+
+def test_status_tells_of_the_batch_job_before_there_is_a_journal(place: Path) -> None:
+    (place / "stay").touch()
+    _submit("--follow-ups", "1")
+    shown = _invoke("status", "r")
+    said = f"batch job {_record().id} on here: running; 1 node, 2 slots for 10 min 00 s"
+    assert shown.stdout == f"r has no journal yet: {said}; 1 follow-up to come\n"
+    _invoke("cancel", "r")
+    assert f"{_record().id} on here: cancelled; 1 node" in _invoke("status", "r").stdout
+
+
+def test_on_a_copy_the_state_of_the_batch_job_is_unknown(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(place / "copy", Script().session(0).joined(1).close(2).events).path
+    record = JobRecord(
+        system="slurm",
+        id="17",
+        machine="andes",
+        script="/gpfs/batch.sh",
+        submitted=datetime(2026, 11, 20, tzinfo=UTC),
+        nodes=64,
+        slots=2016,
+        walltime_s=129_600,
+    )
+    write_record(run, record)
+    monkeypatch.setenv("PATH", str(place))
+    shown = _invoke("status", "copy").stdout
+    assert "17 on andes: state unknown here; 64 nodes, 2,016 slots for 1 d 12 h" in shown
+    assert json.loads(_invoke("status", "copy", "--json").stdout)["batch_job"]["state"] is None
 
 
 def test_a_job_that_cannot_be_recorded_is_cancelled(place: Path) -> None:

@@ -124,6 +124,19 @@ def test_every_slot_has_a_gpu_of_its_own(nodes: int, worker_per: str, tmp_path: 
     seen = {tuple(value) for value in outcomes if isinstance(value, list)}
     assert seen == {(device, device, node) for node, device in expected}
     assert hpcflow("verify", tmp_path / "run").returncode == 0
+    assert_status_shows(job, nodes=nodes)
+
+
+def assert_status_shows(job: Job, *, nodes: int) -> None:
+    """Hold what `hpcflow status` says to the batch job, and to each slot's place."""
+    shown = hpcflow("status", job.run.path).stdout
+    said = f"{job.id} on test-slurm: succeeded; {nodes} nodes, {2 * nodes} slots for 5 min 00 s"
+    assert said in shown
+    rows = [line.split()[1:4] for line in shown.splitlines() if " gpu " in line]
+    assert sorted(rows) == sorted([host, "gpu", device] for host, device in places(job))
+    told = json.loads(hpcflow("status", job.run.path, "--json").stdout)
+    assert (told["batch_job"]["id"], told["batch_job"]["state"]) == (job.id, "succeeded")
+    assert {slot["pool"] for slot in told["slots"]} == {"gpu"}
 
 
 def test_two_shards_serve_the_slots_of_their_own_nodes(tmp_path: Path) -> None:
