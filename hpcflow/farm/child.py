@@ -31,6 +31,7 @@ _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "OPENMM_CPU_THREADS",
 )
@@ -125,8 +126,7 @@ class Child:
 
     def send(self, kind: Down, body: bytes) -> None:
         """Send one frame."""
-        self._writer.write(HEAD.pack(len(body), kind))
-        self._writer.write(body)
+        self._writer.write(HEAD.pack(len(body), kind) + body)
 
     async def receive(self) -> tuple[Up, bytes] | None:
         """Return the next frame's kind and body, or None once the runner has ended."""

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import pytest
 
 from hpcflow.farm.dashboard import tunnel
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.scheduler_file import SchedulerFile, read_scheduler_file
 from tests.batch.test_local import until
+from tests.farm.site import Site
 from tests.farm.test_security import listeners
 
 DRIVER = """
@@ -136,3 +138,33 @@ def test_the_scheduler_of_a_batch_job_says_in_its_log_how_to_see_its_dashboard(
 def test_a_tunnel_goes_straight_to_a_node_that_is_itself_where_the_job_was_submitted() -> None:
     assert "-J" not in tunnel(1, node="n1", through="n1")
     assert "-J" not in tunnel(1, node="n1", through=None)
+
+
+@pytest.mark.parametrize("flags", [[], ["--dashboard"], ["--insecure"]])
+def test_a_batch_script_asks_of_its_schedulers_what_was_asked_of_submit(
+    flags: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "driver.py").touch()
+    submit = [sys.executable, "-m", "hpcflow", "submit", "driver.py", "--machine", "laptop"]
+    script = subprocess.run(
+        [*submit, "--walltime", "10m", "--dry-run", *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    starts = [line.split() for line in script.splitlines() if "hpcflow scheduler --" in line]
+    assert len(starts) == 1
+    assert [word for word in starts[0] if word in {"--dashboard", "--insecure"}] == flags
+    assert script.count("--insecure") + script.count("--dashboard") == len(flags)
+
+
+def test_workers_and_driver_of_a_batch_job_do_without_tls_where_its_scheduler_does(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    with site.start("scheduler", "--insecure"), site.start("worker"):
+        assert site.wait(slots=1).returncode == 0
+        assert site.drive() == ""
+        assert scheduler_of(site.run.path).address.startswith("tcp://")
+    assert len(re.findall(WARNING, site.log("scheduler"))) == 1

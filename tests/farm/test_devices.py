@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from hpcflow import Farm
 from hpcflow.core.event import SlotJoined
 from hpcflow.core.resources import CPU
 from hpcflow.farm.occupancy import Occupancy
@@ -137,3 +138,10 @@ def test_devices_may_be_given_by_hand(site: Site, tmp_path: Path) -> None:
     joined = [line for line in site.run.journal.read_text().splitlines() if "slot-joined" in line]
     assert len(joined) == 1
     assert "GPU-bbbb" in joined[0]
+
+
+def test_native_threads_are_as_many_as_a_slot_has_cores() -> None:
+    names = [f"{library}_NUM_THREADS" for library in ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")]
+    with Farm(slots=1) as farm:
+        (outcome,) = farm.map(lambda _: [os.environ[name] for name in names], [0])
+    assert outcome.result() == [str(len(os.sched_getaffinity(0)))] * len(names)

@@ -23,9 +23,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hpcflow.errors import RequestError
+from hpcflow.farm.security import create_credentials
 from hpcflow.journal.directory import RunDirectory
 from tests.batch.test_local import until
 from tests.farm.intruder import OPEN
+from tests.farm.site import Site
 
 NOBODY = 65534
 INTRUDER = Path(__file__).with_name("intruder.py")
@@ -117,6 +120,14 @@ def listeners(root: psutil.Process) -> list[str]:
         for connection in process.net_connections("inet")
         if connection.status == psutil.CONN_LISTEN
     ]
+
+
+def secret_of(run: Path) -> list[str]:
+    """Return the lines of a session's private key."""
+    pair = (run / "security" / "pair.pem").read_text()
+    lines = pair.partition("PRIVATE KEY-----\n")[2].partition("-----END")[0].split()
+    assert len(lines) > 1
+    return lines
 
 
 def intrude(run: Path, addresses: list[str], **pairs: str) -> dict[str, Any]:
@@ -217,16 +228,49 @@ def test_files_of_a_run_are_private_whatever_the_umask(made_before: bool, place:
 def test_no_secret_is_in_a_command_line_the_journal_or_a_log(place: Path) -> None:
     run = place / "run"
     with driver(run) as process:
-        pair = (run / "security" / "pair.pem").read_text()
-        key = pair.partition("PRIVATE KEY-----\n")[2].partition("-----END")[0].split()
+        key = secret_of(run)
         root = psutil.Process(process.pid)
         everyone = [root, *root.children(recursive=True)]
         told = [word for each in everyone for word in (*each.cmdline(), *each.environ().values())]
         assert len(everyone) > 3
-    assert len(key) > 1
     assert list((run / "security").iterdir()) == []
     assert not (run / "scheduler.json").exists()
     written = [path.read_bytes() for path in run.rglob("*") if path.is_file()]
     for secret in key:
         assert not any(secret in word for word in told)
         assert not any(secret.encode() in content for content in written)
+
+
+def test_no_secret_of_a_batch_job_is_in_a_command_line_a_file_or_a_log(place: Path) -> None:
+    site = Site(place)
+    with site.start("scheduler") as scheduler, site.start("worker") as worker:
+        assert site.wait(slots=1).returncode == 0
+        said = site.drive()
+        key = secret_of(site.run.path)
+        everyone = [
+            process
+            for root in map(psutil.Process, (scheduler.pid, worker.pid))
+            for process in (root, *root.children(recursive=True))
+        ]
+        told = [word for each in everyone for word in (*each.cmdline(), *each.environ().values())]
+        written = [
+            path.read_bytes()
+            for path in place.rglob("*")
+            if path.is_file() and path.parent != site.run.security
+        ]
+    assert len(everyone) >= 2
+    assert any(b"tls://" in content for content in written), "scheduler.json is among them"
+    for secret in key:
+        assert secret not in said
+        assert not any(secret in word for word in told)
+        assert not any(secret.encode() in content for content in written)
+    assert list(site.run.security.iterdir()) == []
+    assert not site.run.scheduler_file().exists()
+
+
+def test_keys_are_not_written_where_somebody_could_replace_them(place: Path) -> None:
+    (place / "elsewhere").mkdir()
+    (place / "security").symlink_to(place / "elsewhere")
+    with pytest.raises(RequestError, match="place of a session's keys: it is a symbolic link"):
+        create_credentials(place / "security")
+    assert list((place / "elsewhere").iterdir()) == []
