@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +43,8 @@ def steady_state(
     stage: str = STAGE,
     retries: int = 0,
     time_limit_s: float | None = None,
+    pool: str | None = None,
+    speculate: bool = False,
 ) -> Evolution:
     """Begin an asynchronous steady-state evolution; return an iterator of evaluated individuals.
 
@@ -91,7 +94,7 @@ def steady_state(
         Seed of `draws`; derived from the farm's seed and `stage` if None.
     stage
         Name of the stage: one for each evolution on the farm.
-    retries, time_limit_s
+    retries, time_limit_s, pool, speculate
         As in `Farm.stream`.
 
     Raises
@@ -113,7 +116,9 @@ def steady_state(
     if in_flight is not None:
         check_count("evolve", in_flight, at_least=1, option="in_flight")
     width = initial if in_flight is None else in_flight
-    task = _TaskOptions(stage=stage, retries=retries, time_limit_s=time_limit_s)
+    task = _TaskOptions(
+        stage=stage, retries=retries, time_limit_s=time_limit_s, pool=pool, speculate=speculate
+    )
     return _begin(farm, evaluate, settings, pace=_Steady(width), seed=seed, task=task)
 
 
@@ -133,6 +138,8 @@ def by_generation(
     stage: str = STAGE,
     retries: int = 0,
     time_limit_s: float | None = None,
+    pool: str | None = None,
+    speculate: bool = False,
 ) -> Evolution:
     """Begin an evolution by generation; return an iterator of evaluated individuals.
 
@@ -145,7 +152,7 @@ def by_generation(
     Parameters
     ----------
     farm, evaluate, create, breed, births, initial, population, insert, count_nonviable, fitness, \
-seed, stage, retries, time_limit_s
+seed, stage, retries, time_limit_s, pool, speculate
         As in `steady_state`.
 
     Raises
@@ -163,7 +170,9 @@ seed, stage, retries, time_limit_s
         population=initial if population is None else population,
         count_nonviable=count_nonviable,
     )
-    task = _TaskOptions(stage=stage, retries=retries, time_limit_s=time_limit_s)
+    task = _TaskOptions(
+        stage=stage, retries=retries, time_limit_s=time_limit_s, pool=pool, speculate=speculate
+    )
     pace = _Generations(settings.population)
     return _begin(farm, evaluate, settings, pace=pace, seed=seed, task=task)
 
@@ -175,6 +184,8 @@ class _TaskOptions:
     stage: str
     retries: int
     time_limit_s: float | None
+    pool: str | None
+    speculate: bool
 
 
 def _begin(
@@ -190,9 +201,7 @@ def _begin(
     if seed is None:
         seed = task_seed(farm.seed, task.stage, "breeding")
     check_count("evolve", seed, at_least=0, option="seed")
-    stream = farm.stream(
-        evaluate, stage=task.stage, retries=task.retries, time_limit_s=task.time_limit_s
-    )
+    stream = farm.stream(evaluate, **dataclasses.asdict(task))
     return Evolution(stream, settings, pace=pace, seed=seed)
 
 

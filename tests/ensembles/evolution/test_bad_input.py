@@ -53,6 +53,7 @@ def asked(**options: Any) -> dict[str, Any]:
         ({"seed": 1.5}, r"cannot evolve with seed = 1\.5"),
         ({"retries": -1}, "cannot retry -1 times"),
         ({"time_limit_s": 0}, "cannot limit tasks to 0 s"),
+        ({"pool": "gpu"}, "cannot run tasks in pool 'gpu': the farm has cpu slots"),
         ({"stage": "a/b"}, "cannot name a task 'a/b'"),
     ],
 )
