@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hpcflow.batch.machine import MACHINES
 from hpcflow.core.event import SessionOpened, SlotJoined, SlotLost
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.verify import verify
 from tests.slurm.jobs import Job, call, hpcflow, submit
 
 REPOSITORY = Path(__file__).parents[2]
@@ -199,20 +201,53 @@ def test_cpu_slots_stand_next_to_gpu_slots_as_a_pool_of_their_own(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("example", "nodes"),
+    "example",
     [
-        ("examples/static_fan_out.py", 2),
-        ("examples/steady_state.py", 1),
-        ("examples/preloaded_model.py", 1),
-        ("configs/runs/primes.toml", 2),
+        "examples/static_fan_out.py",
+        "examples/steady_state.py",
+        "examples/preloaded_model.py",
+        "configs/runs/primes.toml",
     ],
 )
-def test_what_ran_on_a_laptop_runs_on_slurm(example: str, nodes: int, tmp_path: Path) -> None:
+def test_what_ran_on_a_laptop_runs_on_slurm(example: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ("--", run) if example.endswith(".py") else ()
-    job = submit(REPOSITORY / example, run, *arguments, nodes=nodes)
+    job = submit(REPOSITORY / example, run, *arguments, nodes=4)
     job.assert_succeeded()
-    assert {host for host, _ in places(job)} <= {f"node{n + 1}" for n in range(nodes)}
+    assert_devices_of_their_own(job)
+    assert hpcflow("verify", run).returncode == 0
+
+
+def test_an_ensemble_of_openmm_runs_on_slurm(tmp_path: Path) -> None:
+    """Alanine dipeptide as in configs/runs, but for its length."""
+    text = (REPOSITORY / "configs/runs/alanine.toml").read_text()
+    for there, here in (
+        ("replicas = 32", "replicas = 16"),
+        ("number = 5", "number = 2"),
+        ("length_ps = 128", "length_ps = 2"),
+        ("equilibration_ps = 10 ", "equilibration_ps = 1 "),
+    ):
+        assert there in text
+        text = text.replace(there, here)
+    (tmp_path / "alanine.toml").write_text(text)
+    shutil.copy(REPOSITORY / "configs/runs/alanine-dipeptide.pdb", tmp_path)
+    run = tmp_path / "run"
+    job = submit(tmp_path / "alanine.toml", run, nodes=4)
+    job.assert_succeeded()
+    assert_devices_of_their_own(job)
+    assert len(places(job)) == 8
+    assert verify(job.run).succeeded == 32
+    assert (run / "report.html").exists()
+    assert hpcflow("verify", run).returncode == 0
+
+
+def assert_devices_of_their_own(job: Job) -> None:
+    """Hold the slots to the eight devices of the four nodes: each has one that no other has."""
+    (opened,) = (event for event in job.events() if isinstance(event, SessionOpened))
+    assert opened.slots == 8
+    seen = Counter(places(job))
+    assert set(seen) <= {(f"node{n}", device) for n in range(1, 5) for device in "01"}
+    assert set(seen.values()) == {1}
 
 
 @pytest.mark.parametrize("again", ["submit", "resume"])
