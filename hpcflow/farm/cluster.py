@@ -55,7 +55,7 @@ class Work(Protocol):
     """What the farm has to do, for processes that fit themselves to it. From any thread."""
 
     def workload(self) -> Workload | None:
-        """Return what there is to do and who does nothing; None once the farm is closing."""
+        """Return what there is to do and who does nothing; None in a farm that ends or broke."""
         ...
 
     def release(self, worker: str) -> bool:

@@ -171,8 +171,10 @@ class Dispatcher:
         self._mail.append(mail)
         if not self._waking:
             self._waking = True
+            ours = threading.get_ident() == self._thread.ident
+            wake = self.loop.call_soon if ours else self.loop.call_soon_threadsafe
             with contextlib.suppress(RuntimeError):  # the loop has been closed: too late
-                self.loop.call_soon_threadsafe(self._empty)
+                wake(self._empty)
 
     def call(self, function: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Any:
         """Run a function on the loop and return what it returns.
@@ -207,9 +209,9 @@ class Dispatcher:
         )
 
     def workload(self) -> Workload | None:
-        """Return what there is to do and who does nothing; None once the farm is closing."""
+        """Return what there is to do and who does nothing; None in a farm that ends or broke."""
         with contextlib.suppress(RuntimeError, TimeoutError):
-            answer: Workload = self.call(self._workload, timeout_s=_ANSWER_S)
+            answer: Workload | None = self.call(self._workload, timeout_s=_ANSWER_S)
             return answer
         return None
 
@@ -379,7 +381,9 @@ class Dispatcher:
             case _:
                 self._obey(mail, group)
 
-    def _workload(self) -> Workload:
+    def _workload(self) -> Workload | None:
+        if self._error is not None:
+            return None
         idle: dict[str, bool] = {}
         for slot, info in self._taken.items():
             idle[info.worker] = idle.get(info.worker, True) and self._dispatch.is_idle(slot)

@@ -23,7 +23,7 @@ from typing import Any, Protocol, assert_never
 from hpcflow.batch.command import Patience, Words, run_command
 from hpcflow.batch.listing import live_jobs
 from hpcflow.batch.local import Local
-from hpcflow.batch.machine import Machine, QueueName
+from hpcflow.batch.machine import GpuKind, Machine, QueueName
 from hpcflow.batch.script import launcher_of
 from hpcflow.batch.step import Launch, Step
 from hpcflow.errors import BatchSystemError
@@ -39,6 +39,11 @@ with kept_interrupt():
 
 _LAG_S: dict[QueueName, float] = {"slurm": 0.0, "lsf": 30.0, "pbs": 10.0, "sge": 30.0}
 """How long a batch system may take to list a new job [s]: some answer from copies."""
+_DEVICES: dict[GpuKind, str] = {
+    "nvidia": "CUDA_VISIBLE_DEVICES",
+    "amd": "ROCR_VISIBLE_DEVICES",
+    "intel": "ZE_AFFINITY_MASK",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,9 +311,14 @@ def _head(order: WorkerOrder, system: QueueName, worker: str) -> _Head:
 def prologue(order: WorkerOrder, worker: str) -> Iterator[str]:
     """Yield the lines of a worker's script before its command."""
     machine = order.machine
+    yield f"# Worker {worker} of an elastic farm on {machine.name}. Its driver submits this script."
     if machine.batch_system not in {"slurm", "lsf"}:  # these write to the log from the beginning
         yield f"exec >> {shlex.quote(str(order.log(worker)))} 2>&1"
     yield from machine.setup
+    if machine.step_launcher == "direct" and machine.nodes.gpus:  # not every site's PBS says which
+        variable = _DEVICES[machine.nodes.gpu_kind or "nvidia"]
+        every = ",".join(map(str, range(machine.nodes.gpus)))
+        yield f'export {variable}="${{{variable}:-{every}}}"'
     yield f"export HPCFLOW_RUN={shlex.quote(str(order.run))}"
     yield f'export HPCFLOW_ENDS_AT="$(($(date +%s) + {order.walltime_s}))"'
     if machine.scratch is not None:

@@ -16,12 +16,14 @@ import psutil
 import pytest
 
 from hpcflow import Farm, FarmError, RequestError, current_task
+from hpcflow.batch.listing import live_jobs
 from hpcflow.batch.machine import MACHINES
 from hpcflow.core.event import SlotJoined, SlotLost
 from hpcflow.errors import BatchSystemError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import read_journal
 from hpcflow.journal.verify import verify
+from hpcflow.testing.lsf import Cluster, install_lsf
 from tests.batch.programs import write_program
 
 CORES = len(os.sched_getaffinity(0))
@@ -198,6 +200,35 @@ def test_what_it_writes_is_its_users_alone_and_holds_no_secret(tmp_path: Path) -
     key = max(secret.splitlines(), key=len)
     texts = [path.read_bytes().decode() for path in run.rglob("*") if path.is_file()]
     assert all(key not in text for text in [*texts, told])
+
+
+# -- on LSF
+
+
+def test_on_lsf_a_worker_is_a_step_of_its_own_batch_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, gate, path = tmp_path / "run", tmp_path / "gate", tmp_path / "peak.toml"
+    for name, text in install_lsf(tmp_path / "lsf", Cluster(hosts=1, gpus=2), os.environ).items():
+        monkeypatch.setenv(name, text)
+    text = (MACHINES / "summit.toml").read_text()
+    text = text.replace('interface = "ib0"', 'interface = "lo"').replace("gpus = 6", "gpus = 2")
+    path.write_text(re.sub(r"^(setup|scratch) = .*$", "", text, flags=re.MULTILINE))
+    with elastic(path, minimum=1, run=run, account="abc123") as farm:
+        farm.wait_for_slots()
+        (job,) = live_jobs("lsf")
+        outcomes = farm.map(hold, [str(gate)] * 4)
+        until(lambda: farm.statistics().offered == 4)
+        assert subprocess.call(["bkill", job], stdout=subprocess.DEVNULL) == 0
+        until(lambda: farm.statistics().slots == 0)
+        until(lambda: farm.statistics().slots == 2)
+        assert job not in live_jobs("lsf")
+        gate.touch()
+        finished = list(outcomes)
+    assert {outcome.device for outcome in finished} == {"0", "1"}
+    verdict = verify(RunDirectory(run))
+    assert verdict.complete, verdict.problems
+    until(lambda: live_jobs("lsf") == set())
 
 
 # -- what is refused

@@ -1,0 +1,20 @@
+#!/bin/bash
+
+#$ -N hpcflow-w7
+#$ -q batch
+#$ -P abc123
+#$ -l h_rt=02:30:01
+#$ -cwd
+#$ -j y
+#$ -S /bin/bash
+#$ -o /dev/null
+#$ -r n
+#$ -pe smp 32
+#$ -l gpu=4
+# Worker w7 of an elastic farm on polaris. Its driver submits this script.
+exec >> /gpfs/alpine/abc123/runs/replicas/logs/w7.log 2>&1
+export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0,1,2,3}"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
+export HPCFLOW_SCRATCH="/tmp"
+exec /ccs/proj/abc123/venv/bin/python -m hpcflow worker --run "$HPCFLOW_RUN" --farm 0123abcd --name w7 --interface ib0

@@ -1,0 +1,21 @@
+#!/bin/bash
+
+#BSUB -J hpcflow-w7
+#BSUB -q batch
+#BSUB -P "abc123"
+#BSUB -W 2:31
+#BSUB -nnodes 1
+#BSUB -o /gpfs/alpine/abc123/runs/replicas/logs/w7.log
+#BSUB -alloc_flags "smt1 gpudefault nvme"
+# Worker w7 of an elastic farm on summit. Its driver submits this script.
+module load cuda
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
+export HPCFLOW_SCRATCH="/mnt/bb/$USER"
+{
+    echo "cpu_index_using: logical"
+    for host in {1..1}; do
+        echo "rank: $(((host - 1) * 1 + 0)): { host: $host; cpu: {0-41}; gpu: {0-5} }"
+    done
+} > "$HPCFLOW_RUN/w7.erf"
+exec jsrun --smpiargs off --erf_input "$HPCFLOW_RUN/w7.erf" /ccs/proj/abc123/venv/bin/python -m hpcflow worker --run "$HPCFLOW_RUN" --farm 0123abcd --name w7 --interface ib0
