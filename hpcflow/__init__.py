@@ -16,12 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpcflow.core.task import Cause, Failed, Lost, Succeeded
-    from hpcflow.errors import FarmError, HpcflowError, JournalError, RequestError, TaskError
+    from hpcflow.errors import (
+        BrokenFarmError,
+        FarmError,
+        HpcflowError,
+        JournalError,
+        RequestError,
+        TaskError,
+    )
     from hpcflow.farm.context import current_task, preloaded
     from hpcflow.farm.farm import Farm
 
 __version__ = "0.1.0"
 __all__ = [
+    "BrokenFarmError",
     "Cause",
     "Failed",
     "Farm",
@@ -37,6 +45,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BrokenFarmError": "hpcflow.errors",
     "Cause": "hpcflow.core.task",
     "Failed": "hpcflow.core.task",
     "Farm": "hpcflow.farm.farm",

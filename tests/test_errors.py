@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
+
 import pytest
 
 from hpcflow.errors import (
+    BrokenFarmError,
     FarmError,
     HpcflowError,
     JournalError,
@@ -19,6 +22,8 @@ from hpcflow.errors import (
         (JournalError, OSError),
         (FarmError, RuntimeError),
         (TaskError, FarmError),
+        (BrokenFarmError, BrokenExecutor),
+        (BrokenFarmError, FarmError),
     ],
 )
 def test_every_error_is_one_of_ours_and_one_of_pythons(

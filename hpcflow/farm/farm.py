@@ -22,8 +22,10 @@ from hpcflow.core.resources import pool_of
 from hpcflow.core.task import check_key
 from hpcflow.errors import FarmError, RequestError, nearest
 from hpcflow.farm.allocated import AllocatedProcesses
+from hpcflow.farm.call import CallNaming, run_call
 from hpcflow.farm.cluster import LocalProcesses, Processes, Start
 from hpcflow.farm.dispatcher import JOIN_LIMIT_S, Dispatcher
+from hpcflow.farm.executor import Calls, FarmExecutor
 from hpcflow.farm.flow import Outcomes, Port, Stream
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
 from hpcflow.farm.lanes import Lanes
@@ -275,7 +277,7 @@ class Farm:
         self._ranks: dict[str, int] = {}
         """The rank of every stage that was opened."""
         self._functions = itertools.count(1)
-        self._stages: weakref.WeakSet[Outcomes | Stream] = weakref.WeakSet()
+        self._stages: weakref.WeakSet[Outcomes | Stream | Calls] = weakref.WeakSet()
         self._closed = False
         self._run: Run | None = None
         self._clock = SystemClock()
@@ -490,6 +492,48 @@ class Farm:
         self._stages.add(stream)
         return stream
 
+    def executor(
+        self,
+        *,
+        stage: str | None = None,
+        retries: int = 0,
+        time_limit_s: float | None = None,
+        pool: str | None = None,
+    ) -> FarmExecutor:
+        """Return a `concurrent.futures.Executor` on the slots: for what asks for one.
+
+        Its calls are tasks of a stage. In a resumed run, a call whose outcome is recorded is not
+        run again: it is known by its function, its arguments, and how many times the same was
+        submitted before it. Leaving the farm cancels what waits, and fails what runs.
+
+        Parameters
+        ----------
+        stage
+            Name of the stage; `executor`, `executor-2` and so on if None.
+        retries, time_limit_s, pool
+            As in `map`.
+
+        Raises
+        ------
+        RequestError
+            If the request cannot be met.
+        """
+        options = StageOptions(
+            stage=self._free_name("executor") if stage is None else stage,
+            retries=retries,
+            time_limit_s=time_limit_s,
+            pool=pool,
+            mixed=True,
+        )
+        request = self._request("executor", run_call, options)
+        record = self._run.recorded.stages.get(request.name) if self._run else None
+        calls = Calls(CallNaming(request.name, record, in_run=self._run is not None))
+        port = self._port(request)
+        calls.follow(Outcomes(request, calls.read(), naming=calls.naming, port=port))
+        self._ranks[request.name] = request.policy.rank
+        self._stages.add(calls)
+        return FarmExecutor(calls)
+
     def preload(self, name: str, load: Callable[..., Any], *args: Any) -> None:
         """Load an object once in every runner: `preloaded(name)` is `load(*args)` in a task.
 
@@ -533,18 +577,19 @@ class Farm:
         return max((self._ranks[name] + 1 for name in names), default=0)
 
     def _name_stage(self, function: Callable[[Any], Any], stage: str | None) -> str:
-        if stage is not None:
-            name = check_key(stage)
-            if name in self._ranks:
-                raise RequestError(
-                    f"cannot open stage {stage!r} twice: a stage names one map or stream of a run."
-                    " Choose another name."
-                )
-        else:
-            base = name_of(function)
-            names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
-            name = next(name for name in names if name not in self._ranks)
+        if stage is None:
+            return self._free_name(name_of(function))
+        name = check_key(stage)
+        if name in self._ranks:
+            raise RequestError(
+                f"cannot open stage {stage!r} twice: a stage names one map or stream of a run."
+                " Choose another name."
+            )
         return name
+
+    def _free_name(self, base: str) -> str:
+        names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
+        return next(name for name in names if name not in self._ranks)
 
     def _naming(self, request: StageRequest) -> Naming:
         record = self._run.recorded.stages.get(request.name) if self._run else None

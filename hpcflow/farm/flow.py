@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from hpcflow.clock import Clock
+from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome
 from hpcflow.errors import RequestError
 from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
@@ -34,11 +35,24 @@ class Port:
     fingerprint: str
 
 
+class Names(Protocol):
+    """Makes tasks of what a map reads; `Naming` of inputs, `CallNaming` of an executor's calls."""
+
+    @property
+    def count(self) -> int:
+        """Tasks of the stage so far."""
+        ...
+
+    def name(self, value: Any, /, *, created: float) -> Task:
+        """Return the next task."""
+        ...
+
+
 class _Feeder:
     """Reads tasks on a thread of its own, as many as the dispatcher wants."""
 
     def __init__(
-        self, request: StageRequest, items: Iterator[Any], *, naming: Naming, port: Port
+        self, request: StageRequest, items: Iterator[Any], *, naming: Names, port: Port
     ) -> None:
         self._stage = request.name
         self._items = items
@@ -107,7 +121,7 @@ class Outcomes(Iterator[AnyOutcome]):
     """The outcomes of a `map`, as they are completed."""
 
     def __init__(
-        self, request: StageRequest, items: Iterator[Any], *, naming: Naming, port: Port
+        self, request: StageRequest, items: Iterator[Any], *, naming: Names, port: Port
     ) -> None:
         self._stage = request.name
         self._post = port.post

@@ -100,18 +100,19 @@ def _number(numbers: Number | None, value: Any, position: int) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOptions:
-    """What `map` and `stream` can be asked for."""
+    """What `map`, `stream` and `executor` can be asked for."""
 
     stage: str | None
-    key: Key | None
+    key: Key | None = None
     retries: int
     time_limit_s: float | None
     pool: str | None
-    order: Order | None
-    weights: Weights
-    after: str | Sequence[str]
-    speculate: bool
-    total: int | None
+    order: Order | None = None
+    weights: Weights = Weights()
+    after: str | Sequence[str] = ()
+    speculate: bool = False
+    mixed: bool = False
+    total: int | None = None
 
     def check(self, pools: Collection[str]) -> None:
         """Refuse values out of range, and a pool that the farm does not have.
@@ -162,6 +163,7 @@ class StageOptions:
             longest_first=self.order == "longest-first",
             rank=rank,
             speculate=self.speculate,
+            mixed=self.mixed,
         )
 
 
@@ -171,7 +173,7 @@ class StageRequest:
 
     name: str
     kind: str
-    """`map` or `stream`."""
+    """`map`, `stream` or `executor`."""
     function: Callable[[Any], Any]
     key: Key | None
     weights: Weights
