@@ -46,7 +46,8 @@ from hpcflow.farm.request import (
 )
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.stage import Naming
-from hpcflow.farm.transport import Call, Report
+from hpcflow.farm.tasks import Tasks
+from hpcflow.farm.transport import Call, Report, Transport, TransportName, check_transport
 from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import Setup
 from hpcflow.journal.directory import RunDirectory
@@ -77,6 +78,7 @@ class Farm:
         cpu_slots: int = 0,
         dashboard: bool = False,
         insecure: bool = False,
+        transport: TransportName = "lanes",
         ensemble: Mapping[str, Any] | None = None,
         reuse_changed: bool = False,
     ) -> None:
@@ -112,6 +114,9 @@ class Farm:
         insecure
             Do without TLS: every user of this machine can run code as you. (In a batch job:
             `hpcflow submit --insecure`.)
+        transport
+            `lanes`, the fast way for chunks of tasks to travel, or `tasks`: each chunk is a Dask
+            task, which Dask's dashboards show.
         ensemble
             Description of what the run computes, kept in its `run.toml`. An existing run with
             another description is refused.
@@ -157,6 +162,7 @@ class Farm:
             run=allocation.run if run is None else run,
             slots=allocation.slots or found,
             seed=seed,
+            transport=transport,
             ensemble=ensemble,
             reuse_changed=reuse_changed,
         )
@@ -175,6 +181,7 @@ class Farm:
         idle_s: float = 60.0,
         run: str | os.PathLike[str] | None = None,
         seed: int | None = None,
+        transport: TransportName = "lanes",
         ensemble: Mapping[str, Any] | None = None,
         reuse_changed: bool = False,
     ) -> Self:
@@ -210,7 +217,7 @@ class Farm:
             How long fewer workers must do before one is let go [s].
         run
             Directory of the run, which the nodes must see.
-        seed, ensemble, reuse_changed
+        seed, transport, ensemble, reuse_changed
             As for a farm on this machine.
 
         Raises
@@ -242,6 +249,7 @@ class Farm:
             slots={pool: n * max(1, bounds.minimum) for pool, n in request.slots.items()},
             most_slots=bounds.maximum * bounds.slots,
             seed=seed,
+            transport=transport,
             ensemble=ensemble,
             reuse_changed=reuse_changed,
         )
@@ -255,6 +263,7 @@ class Farm:
         slots: Mapping[str, int],
         most_slots: int | None = None,
         seed: int | None,
+        transport: TransportName,
         ensemble: Mapping[str, Any] | None,
         reuse_changed: bool,
     ) -> None:
@@ -271,6 +280,8 @@ class Farm:
             elastic.
         """
         check_seed(seed)
+        check_transport(transport)
+        self._transport = transport
         self._slots = slots
         self._most_slots = most_slots
         self._reuse_changed = reuse_changed
@@ -318,13 +329,13 @@ class Farm:
             expected=self._most_slots or 1,
             join_limit_s=None if self._most_slots else JOIN_LIMIT_S,
         )
-        self._dispatcher.start(self._lanes)
+        self._dispatcher.start(self._make_transport)
         undo.callback(self._dispatcher.close, for_good=False)
         members = Members(self._clients, self._dispatcher.post)
         self._processes.guard(members.gone, self._dispatcher)
         members.follow()
 
-    def _lanes(self, report: Callable[[Report], None]) -> Lanes:
+    def _make_transport(self, report: Callable[[Report], None]) -> Transport:
         root = self._directory.path.absolute()
         setup = Setup(
             versions=own_versions(),
@@ -336,6 +347,8 @@ class Farm:
             ends_at=read_allocation().ends_at,
             logs=str(self._directory.logs.absolute()) if self._run else None,
         )
+        if self._transport == "tasks":
+            return Tasks(report, setup=setup, clients=self._clients)
         return Lanes(report, setup=setup, connection=self.client.connection_args)
 
     # -- work

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,6 +25,18 @@ WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
 _LONGEST_BACKOFF_S = 5.0
 _LAST_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a slot is now."""
+
+    address: str
+    """Its worker's."""
+    number: int
+    """Its number on the worker."""
+    life: int
+    """Its runner's."""
 
 
 class Lanes:
@@ -53,7 +66,7 @@ class Lanes:
         self._lanes: dict[str, _WorkerLane] = {}
         self._slots: dict[str, _WorkerLane] = {}
 
-    def add_worker(self, address: str) -> None:
+    def add_worker(self, address: str, shard: int) -> None:
         """Keep a lane open to the worker at `address` until it is removed."""
         if address not in self._workers:
             task = self._workers[address] = asyncio.ensure_future(self._keep(address))
@@ -88,6 +101,17 @@ class Lanes:
         if slot in self._slots:
             self._slots[slot].send(slot, chunk, call)
 
+    def prepare(self, slot: str, call: Call) -> Place | None:
+        """Make sure that a slot's worker gets the function; return where the slot is.
+
+        None stands for a slot that has just gone, as in `send`.
+        """
+        return self._slots[slot].prepare(slot, call) if slot in self._slots else None
+
+    def is_open(self, address: str) -> bool:
+        """Return whether there is a lane to the worker at `address` now."""
+        return address in self._lanes
+
     def kill(self, slot: str, chunk: int) -> None:
         """Ask the worker to end the slot's runner."""
         if slot in self._slots:
@@ -118,7 +142,7 @@ class Lanes:
         await comm.write(
             {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
         )
-        lane = _WorkerLane(Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
+        lane = _WorkerLane(address, Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
         self._lanes[address] = lane
         for name, blob in self._preloads:
             lane.preload(name, blob)
@@ -157,7 +181,10 @@ class Lanes:
 class _WorkerLane:
     """The client's end of one lane."""
 
-    def __init__(self, lane: Lane, report: Callable[[_WorkerLane, Report], None]) -> None:
+    def __init__(
+        self, address: str, lane: Lane, report: Callable[[_WorkerLane, Report], None]
+    ) -> None:
+        self.address = address
         self.lane = lane
         self._report = report
         self._names: dict[int, str] = {}
@@ -173,22 +200,20 @@ class _WorkerLane:
         self.lane.send(("preload", name, blob))
 
     def send(self, slot: str, chunk: Chunk, call: Call) -> None:
+        place = self.prepare(slot, call)
+        self.lane.send(
+            (
+                *("chunk", place.number, place.life, chunk.number, call.limit_s, call.number),
+                encode_work(chunk, call),
+            )
+        )
+
+    def prepare(self, slot: str, call: Call) -> Place:
         if call.number not in self._functions:
             self._functions.add(call.number)
             self.lane.send(("function", call.number, call.blob))
-        blob = msgspec.msgpack.encode(
-            Work(
-                chunk=chunk.number,
-                stage=chunk.stage,
-                function=call.number,
-                attempt=chunk.attempt,
-                limit_s=call.limit_s,
-                keys=[task.key for task in chunk.tasks],
-                inputs=[task.payload for task in chunk.tasks],
-            )
-        )
         number, life = self._places[slot]
-        self.lane.send(("chunk", number, life, chunk.number, call.limit_s, call.number, blob))
+        return Place(address=self.address, number=number, life=life)
 
     def kill(self, slot: str, chunk: int) -> None:
         number, life = self._places[slot]
@@ -238,3 +263,18 @@ class _WorkerLane:
         slot = self._names.pop(number)
         del self._places[slot]
         return slot
+
+
+def encode_work(chunk: Chunk, call: Call) -> bytes:
+    """Return a chunk as its runner gets it."""
+    return msgspec.msgpack.encode(
+        Work(
+            chunk=chunk.number,
+            stage=chunk.stage,
+            function=call.number,
+            attempt=chunk.attempt,
+            limit_s=call.limit_s,
+            keys=[task.key for task in chunk.tasks],
+            inputs=[task.payload for task in chunk.tasks],
+        )
+    )

@@ -95,12 +95,13 @@ class Members:
                 members.add(address)
             else:
                 members.discard(address)
-            self._post(Worker(address, up=up))
+            self._post(Worker(address, up=up, shard=shard))
 
     def gone(self, error: FarmError, shard: int | None) -> None:
         """Let go of a shard whose scheduler is gone; without any other, the farm is broken."""
         with self._lock:
-            for address in self._shards.pop(shard, ()) if shard is not None else ():
-                self._post(Worker(address, up=False))
+            if shard is not None:
+                for address in self._shards.pop(shard, ()):
+                    self._post(Worker(address, up=False, shard=shard))
             if shard is None or not self._shards:
                 self._post(Broken(error))

@@ -8,28 +8,34 @@ the client that comes next.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from distributed import WorkerPlugin
+from distributed import WorkerPlugin, get_worker
 from distributed.comm.core import Comm
 from distributed.core import Status
 
 from hpcflow.core.resources import SlotResources
 from hpcflow.farm.child import Child
+from hpcflow.farm.errands import NOTHING, Errands, Room
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.modules import find_modules
 from hpcflow.farm.versions import mismatch, own_versions
-from hpcflow.farm.wire import Down, Greeting, Setup, SlotInfo, Up
+from hpcflow.farm.wire import Down, Errand, Greeting, Setup, SlotInfo, Up
 
 if TYPE_CHECKING:
     from distributed import Worker
 
 HANDLER = "hpcflow_lane"
 """The operation under which a worker offers its lane."""
+PLUGIN = "hpcflow-slots"
+"""The name under which Dask keeps the slots of a worker."""
+CHUNK = "chunk-"
+"""What the keys of chunks begin with that are Dask tasks: they make up one task prefix."""
 CLIENT_PATIENCE_S = 300.0
 """A client may be held up this long (by its file system, say) before its tasks are ended [s]."""
 _MOST_STILLBORN = 5
@@ -38,7 +44,7 @@ _MOST_STILLBORN = 5
 class Slots(WorkerPlugin):
     """Serves slots on the worker that it is given to."""
 
-    name = "hpcflow-slots"
+    name = PLUGIN
 
     def __init__(
         self, resources: Sequence[SlotResources], *, node: str, ends_at: float | None = None
@@ -59,10 +65,12 @@ class Slots(WorkerPlugin):
         self._node = node
         self._ends_at = ends_at
         self._session: _Session | None = None
+        self._lives = itertools.count(1)
 
     async def setup(self, worker: Worker) -> None:
         """Offer the lane. Runners start once a client opens it."""
         self._worker = worker
+        self._room = Room(worker.state)
         worker.handlers[HANDLER] = self.lane
 
     async def teardown(self, worker: Worker) -> None:
@@ -91,15 +99,37 @@ class Slots(WorkerPlugin):
             name=name,
             node=self._node,
             resources=self._resources,
+            lives=self._lives,
         )
         await self._replace(session)
         await session.run()
         return Status.dont_reply
 
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Make room for chunks that are Dask tasks, so that they take up no thread of others."""
+        if isinstance(key, str) and key.startswith(CHUNK):
+            self._room.follow(key, finish)
+
+    async def run_chunk(self, errand: Errand, work: bytes) -> bytes:
+        """Return a chunk's results, as many as there are when it ends or its runner does."""
+        try:
+            if self._session is None:
+                return NOTHING
+            return await self._session.run_chunk(errand, work)
+        finally:
+            self._room.leave(errand.key)
+
     async def _replace(self, session: _Session | None) -> None:
         before, self._session = self._session, session
         if before is not None:
             await before.close()
+
+
+async def run_chunk(errand: Errand, work: bytes) -> bytes:
+    """Be the Dask task of a chunk, on its slot's worker: hand it over and wait for its results."""
+    slots = get_worker().plugins[PLUGIN]
+    assert isinstance(slots, Slots), "only a farm's workers get chunks"
+    return await slots.run_chunk(errand, work)
 
 
 class _Session:
@@ -113,11 +143,13 @@ class _Session:
         name: str,
         node: str,
         resources: Sequence[SlotResources],
+        lives: Iterator[int],
     ) -> None:
         self.lane = lane
         self.setup = setup
         self.name = name
         self.node = node
+        self.lives = lives
         self.shared_by = max(1, sum(r.cores == resources[0].cores for r in resources))
         self.preloads: list[tuple[str, bytes]] = []
         self.functions: dict[int, bytes] = {}
@@ -140,6 +172,9 @@ class _Session:
         self.lane.close()
         await self._ended.wait()
 
+    async def run_chunk(self, errand: Errand, work: bytes) -> bytes:
+        return await self._slots[errand.slot].run_errand(errand, work)
+
     def _receive(self, message: Message) -> None:
         match message:
             case ("chunk", int(slot), int(life), int(chunk), limit_s, int(function), bytes(blob)):
@@ -148,10 +183,12 @@ class _Session:
                 self._slots[slot].run_chunk(life, blob, function=function)
             case ("function", int(number), bytes(blob)):
                 self.functions[number] = blob
+                self._go_on()
             case ("preload", str(name), bytes(blob)):
                 self.preloads.append((name, blob))
                 for each in self._slots:
                     each.preload(name, blob)
+                self._go_on()
             case ("forget", int(number)):
                 self.functions.pop(number, None)
                 for each in self._slots:
@@ -160,6 +197,11 @@ class _Session:
                 self._slots[slot].cancel(life, chunk)
             case _:
                 raise AssertionError(f"unknown message {message[:1]!r}")
+
+    def _go_on(self) -> None:
+        """Run the chunks that have come before what they need: Dask tasks have another way."""
+        for each in self._slots:
+            each.errands.go_on()
 
 
 class _Slot:
@@ -176,6 +218,7 @@ class _Slot:
         self._known: set[int] = set()
         self._reason = ""
         self._was_up = False
+        self.errands = Errands(self._begin)
 
     async def serve(self) -> None:
         """Keep a runner running, and say so, until cancelled or until it will not come up."""
@@ -197,7 +240,7 @@ class _Slot:
 
     async def _live(self) -> str | None:
         """Run one runner to its end. Return why the slot should be given up, if it should."""
-        self._life += 1
+        self._life = next(self._session.lives)
         self._known = set()
         self._was_up = False
         try:
@@ -219,6 +262,7 @@ class _Slot:
         finally:
             watch.cancel()
             self._child = None
+            self.errands.end()
         if refusal is not None:
             child.kill()
         death = await asyncio.shield(child.bury())
@@ -238,8 +282,9 @@ class _Slot:
         preload_s = 0.0
         while (frame := await child.receive()) is not None:
             kind, body = frame
-            if kind is Up.RESULT:
-                self._send("out", self._life, body)
+            if kind in {Up.RESULT, Up.LAST}:
+                if not self.errands.answer(body, last=kind is Up.LAST):
+                    self._send("out", self._life, body)
                 continue
             if kind is Up.REFUSED:
                 return body.decode("utf-8", "replace")
@@ -297,6 +342,22 @@ class _Slot:
             self._known.add(function)
             child.send(Down.FUNCTION, pickle.dumps((function, self._session.functions[function])))
         child.send(Down.CHUNK, blob)
+
+    async def run_errand(self, errand: Errand, work: bytes) -> bytes:
+        """Return the results of a chunk that is a Dask task; none if it was for another runner."""
+        if errand.life != self._life or self._child is None:
+            return NOTHING
+        return await self.errands.take(errand, work)
+
+    def _begin(self, errand: Errand, work: bytes) -> bool:
+        """Hand an errand's chunk to the runner, if all that it needs is there."""
+        session = self._session
+        if errand.function not in session.functions or errand.preloads > len(session.preloads):
+            return False
+        if errand.limit_s is not None:
+            self.limit(errand.life, errand.chunk, errand.limit_s)
+        self.run_chunk(errand.life, work, function=errand.function)
+        return True
 
     def cancel(self, life: int, chunk: int) -> None:
         """End the runner if it still has the chunk."""

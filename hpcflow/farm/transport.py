@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 from hpcflow.core.instruction import Chunk
 from hpcflow.core.stimulus import Join, Leave, Return
+from hpcflow.errors import RequestError
 from hpcflow.farm.wire import SlotInfo
+
+TransportName = Literal["lanes", "tasks"]
+"""Chunks by lanes (`hpcflow.farm.lanes`), or as Dask tasks (`hpcflow.farm.tasks`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ class Call:
 class Transport(Protocol):
     """How chunks reach slots and outcomes come back. All methods run on the farm's loop."""
 
-    def add_worker(self, address: str) -> None:
-        """Start to use the slots of a worker."""
+    def add_worker(self, address: str, shard: int) -> None:
+        """Start to use the slots of a worker, which belongs to a shard."""
         ...
 
     def remove_worker(self, address: str) -> None:
@@ -84,3 +88,19 @@ class Transport(Protocol):
     async def close(self) -> None:
         """Let go of every worker."""
         ...
+
+
+def check_transport(name: str) -> None:
+    """Refuse what is no transport.
+
+    Raises
+    ------
+    RequestError
+        If it is none.
+    """
+    names = get_args(TransportName)
+    if name not in names:
+        raise RequestError(
+            f"cannot send chunks by {name!r}: a transport is {' or '.join(names)}. Correct"
+            " `transport`, or leave it out."
+        )

@@ -12,7 +12,10 @@ Down the lane                                   Up the lane
     ("kill", slot, life, chunk)
     ("forget", function)
 
-`life` counts the runners that a slot has had: a chunk meant for an earlier one is dropped.
+`life` counts the runners that a worker has had: a chunk meant for an earlier one is dropped.
+
+Where a farm sends chunks as Dask tasks (`hpcflow.farm.tasks`), these take the place of the lane's
+`chunk` and `out`: each task gets an `Errand` and the `Work`, and its result is a list of `Result`.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class Up(enum.IntEnum):
     REFUSED = 2
     """The setup or a preload failed; the body is the reason as text."""
     RESULT = 3
+    LAST = 4
+    """A `RESULT` after which its chunk has no further one."""
 
 
 class Versions(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +149,23 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     keys: list[str]
     inputs: list[bytes]
     """Pickles."""
+
+
+class Errand(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a chunk that is a Dask task has to go, and what has to be there first."""
+
+    key: str
+    """The Dask task's."""
+    slot: int
+    """Number of the slot on its worker."""
+    life: int
+    turn: int
+    """Place among the chunks that were meant for that life, from 0: Dask keeps no order."""
+    preloads: int
+    """How many objects the runner has been asked to load before."""
+    chunk: int
+    function: int
+    limit_s: float | None
 
 
 class Wreck(msgspec.Struct, frozen=True, kw_only=True):
