@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -28,7 +29,18 @@ _STEP = re.compile(
     r" --gpu_per_rs (\d+) --bind rs \\\n    (?:hpcflow )?(\w+)",
     flags=re.MULTILINE,
 )
+CORES, GPUS = 42, 6
 _SET = re.compile(r"rank: (\d+): \{ host: (\d+); cpu: \{(\d+)-(\d+)\}(?:; gpu: \{(\d)-(\d)\})? \}")
+
+
+class _Sets(NamedTuple):
+    """The resource sets of one step."""
+
+    program: str
+    number: int
+    per_host: int
+    cores: int
+    gpus: int
 
 
 def test_every_script_has_its_command() -> None:
@@ -48,22 +60,51 @@ def test_a_script_is_what_its_command_prints(
     assert script.replace(str(ROOT), _PLACE) == (ROOT / "jsrun" / name).read_text()
 
 
-@pytest.mark.parametrize("name", ["static-1000-nodes.sh", "worker-per-slot.sh"])
-def test_the_steps_fill_the_nodes_and_no_more(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "nodes", "shards", "slots"),
+    [
+        ("static-1000-nodes.sh", 1000, 1, 6),
+        ("worker-per-slot.sh", 45, 1, 6),
+        ("mixed-cpu-gpu.sh", 45, 1, 12),
+        ("two-shards.sh", 1500, 2, 6),
+        ("four-shards.sh", 4000, 4, 6),
+    ],
+)
+def test_the_steps_fill_the_nodes_and_no_more(
+    name: str, nodes: int, shards: int, slots: int
+) -> None:
     script = (ROOT / "jsrun" / name).read_text()
-    found = re.search(r"^#BSUB -nnodes (\d+)$", script, flags=re.MULTILINE)
-    assert found is not None
-    nodes = int(found[1])
-    steps = [(program, *map(int, numbers)) for *numbers, program in _STEP.findall(script)]
-    assert [program for program, *_ in steps] == ["scheduler", "worker", "worker", "wait", "python"]
-    scheduler, first, others, wait, driver = (numbers for _, *numbers in steps)
-    assert wait == driver
-    assert sum(count * cores for count, _, cores, _ in (scheduler, first, driver)) <= 42
-    assert first[0] * first[3] == 6
-    assert others[0] // others[1] == nodes - 1
-    assert others[1] * others[2] <= 42
-    assert others[0] * others[3] == 6 * (nodes - 1)
-    assert f"--slots {6 * nodes} " in script
+    assert f"\n#BSUB -nnodes {nodes}\n" in script
+    steps = [_Sets(program, *map(int, numbers)) for *numbers, program in _STEP.findall(script)]
+    programs = ["scheduler"] * shards + ["worker"] * (shards + 1) + ["wait", "python"]
+    assert [step.program for step in steps] == programs
+    schedulers, (first, *others) = steps[:shards], steps[shards:-2]
+    wait, driver = steps[-2:]
+    assert wait[1:] == driver[1:]
+    head = (*schedulers, first, driver)
+    assert sum(step.number * step.cores for step in head) <= CORES
+    assert first.number * first.gpus == GPUS
+    assert sum(step.number // step.per_host for step in others) == nodes - 1
+    assert all(step.per_host * step.cores <= CORES for step in others)
+    assert sum(step.number * step.gpus for step in others) == GPUS * (nodes - 1)
+    assert f'hpcflow wait --run "$HPCFLOW_RUN" --slots {slots * nodes} ' in script
+
+
+@pytest.mark.parametrize(("name", "shards", "each"), [("two", 2, 4500), ("four", 4, 6000)])
+def test_each_shard_has_the_workers_that_its_slots_take(name: str, shards: int, each: int) -> None:
+    script = (ROOT / f"jsrun/{name}-shards.sh").read_text()
+    served = dict.fromkeys(range(1, shards + 1), 0)
+    for nodes, shard in re.findall(r"--nrs (\d+) .*\n    hpcflow worker .*--shard (\d)", script):
+        served[int(shard)] += GPUS * int(nodes)
+    assert served == dict.fromkeys(range(1, shards + 1), each)
+    assert f": {each:,} slots each\n" in script
+
+
+def test_mixed_slots_are_six_with_a_gpu_and_six_without_on_each_node() -> None:
+    script = (ROOT / "jsrun/mixed-cpu-gpu.sh").read_text()
+    assert "# 540 slots, 6 with a GPU and 6 without on each node\n" in script
+    assert "export HPCFLOW_SLOTS=gpu:270,cpu:270\n" in script
+    assert script.count("--worker-per node --cpu-slots 6 ") == 2
 
 
 def test_explicit_resource_files_give_no_core_and_no_gpu_twice(tmp_path: Path) -> None:

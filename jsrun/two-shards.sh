@@ -1,0 +1,107 @@
+#!/bin/bash
+#BSUB -P abc123
+#BSUB -W 12:00
+#BSUB -nnodes 1500
+#BSUB -q batch
+#BSUB -J static_fan_out
+#BSUB -o /gpfs/alpine/abc123/runs/two-shards/logs/batch-%J.log
+#BSUB -alloc_flags "smt1 gpudefault nvme"
+
+# 1,500 nodes of summit for 12h:
+# 9,000 slots, 6 on each node
+# (22 cores of the first are for schedulers and driver)
+# in 2 shards, each with a scheduler of its own: 4,500 slots each
+# `hpcflow submit` wrote this script. Edit it as you like, and submit it by hand with
+#   bsub /gpfs/alpine/abc123/runs/two-shards/batch.sh
+
+# What summit needs.
+module load cuda
+export PATH=/gpfs/alpine/abc123/hpcflow/.venv/bin:"$PATH"
+export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/two-shards
+export HPCFLOW_SLOTS=gpu:9000
+export HPCFLOW_SHARDS=2
+export HPCFLOW_JOB="$LSB_JOBID"
+export HPCFLOW_ENDS_AT="$(($(date +%s) + 43200))"
+export HPCFLOW_SCRATCH="/mnt/bb/$USER"
+set -uo pipefail
+cd -- /gpfs/alpine/abc123/hpcflow || exit
+
+# Only you can read what the steps print.
+(umask 077 && mkdir -p "$HPCFLOW_RUN/logs" && touch "$HPCFLOW_RUN"/logs/step-{scheduler,scheduler-2,workers-first-node,workers,workers-2}.log &&
+    true > "$HPCFLOW_RUN/logs/steps-ended.txt")
+
+# The schedulers, one for each shard, on the first node.
+rm -f "$HPCFLOW_RUN"/scheduler*.json # an earlier batch job may have left its own
+declare -A steps=() # process ids of the steps that run, by name
+jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 10 --gpu_per_rs 0 --bind rs \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 --shard 1 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler.log" 2>&1 &
+steps[scheduler]="$!"
+jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 10 --gpu_per_rs 0 --bind rs \
+    hpcflow scheduler --run "$HPCFLOW_RUN" --interface ib0 --shard 2 \
+    >> "$HPCFLOW_RUN/logs/step-scheduler-2.log" 2>&1 &
+steps[scheduler-2]="$!"
+end_steps() {
+    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null
+    kill "${steps[@]}" 2> /dev/null
+    for _ in {1..100}; do # 20 s to end in order
+        [[ -n "$(jobs -pr)" ]] || break
+        sleep 0.2
+    done
+    kill -KILL "${steps[@]}" 2> /dev/null
+    wait
+}
+trap end_steps EXIT
+note_ends() { # of steps, and their exit codes: `hpcflow wait` heeds them
+    local name
+    for name in "${!steps[@]}"; do
+        if ! kill -0 "${steps[$name]}" 2> /dev/null; then
+            wait "${steps[$name]}"
+            echo "$name $?" >> "$HPCFLOW_RUN/logs/steps-ended.txt"
+            unset "steps[$name]"
+        fi
+    done
+}
+# jsrun places steps as they come: the first node must be the schedulers' before others.
+until [[ -e "$HPCFLOW_RUN/scheduler.json" ]]; do
+    if ! kill -0 "${steps[scheduler]}" 2> /dev/null; then
+        tail -n 20 "$HPCFLOW_RUN/logs/step-scheduler.log" >&2
+        exit 1
+    fi
+    sleep 1
+done
+until [[ -e "$HPCFLOW_RUN/scheduler-2.json" ]]; do
+    if ! kill -0 "${steps[scheduler-2]}" 2> /dev/null; then
+        tail -n 20 "$HPCFLOW_RUN/logs/step-scheduler-2.log" >&2
+        exit 1
+    fi
+    sleep 1
+done
+
+# One worker for each node.
+jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 20 --gpu_per_rs 6 --bind rs \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --shard 1 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers-first-node.log" 2>&1 &
+steps[workers-first-node]="$!"
+jsrun --smpiargs off --nrs 749 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 42 --gpu_per_rs 6 --bind rs \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --shard 1 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers.log" 2>&1 &
+steps[workers]="$!"
+jsrun --smpiargs off --nrs 750 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 42 --gpu_per_rs 6 --bind rs \
+    hpcflow worker --run "$HPCFLOW_RUN" --interface ib0 --shard 2 --worker-per node \
+    >> "$HPCFLOW_RUN/logs/step-workers-2.log" 2>&1 &
+steps[workers-2]="$!"
+
+# The driver: it starts when nearly all slots are ready; its exit code is the job's.
+jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
+    hpcflow wait --run "$HPCFLOW_RUN" --slots 9000 --shards 2 --steps workers-first-node:6,workers:4494,workers-2:4500 --quorum 0.98 --limit 10m &
+waiting="$!"
+while kill -0 "$waiting" 2> /dev/null; do
+    note_ends
+    sleep 0.2
+done
+wait "$waiting" || exit 1
+unset waiting
+trap : INT TERM # from here on the driver stops in order, and then this script does
+jsrun --smpiargs off --nrs 1 --rs_per_host 1 --tasks_per_rs 1 --cpu_per_rs 2 --gpu_per_rs 0 --bind rs \
+    python /gpfs/alpine/abc123/hpcflow/examples/static_fan_out.py /gpfs/alpine/abc123/runs/two-shards
