@@ -14,11 +14,8 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
-from operator import attrgetter
 from typing import assert_never
 
-from hpcflow.core.backlog import backlog_of
-from hpcflow.core.chunking import FLOOR_S, Chunker
 from hpcflow.core.instruction import (
     Chunk,
     Finish,
@@ -30,6 +27,7 @@ from hpcflow.core.instruction import (
     Verdict,
 )
 from hpcflow.core.load import Load
+from hpcflow.core.stage import Flight, Stage
 from hpcflow.core.stimulus import (
     Cancel,
     Exhaust,
@@ -38,7 +36,6 @@ from hpcflow.core.stimulus import (
     Leave,
     Offer,
     Open,
-    Policy,
     Return,
     Stimulus,
     Task,
@@ -46,99 +43,8 @@ from hpcflow.core.stimulus import (
 )
 from hpcflow.core.task import Cause, ErrorText
 
-LOOKAHEAD = 1
-"""Chunks kept ready in the client for each chunk that a slot may hold."""
-ORDER_TASKS = 100_000
-ORDER_BYTES = 64 << 20
-"""A stage whose tasks are ordered is read this far ahead, if need be: tasks, or bytes of input."""
 STRAGGLES = 2.0
 """A task straggles once it has taken this many times what it was expected to."""
-_COST = attrgetter("cost")
-
-
-class _Stage:
-    def __init__(self, name: str, policy: Policy) -> None:
-        self.name = name
-        self.policy = policy
-        self.chunker = Chunker(mixed=policy.mixed)
-        self.waiting = backlog_of(policy)
-        self.again: deque[Task] = deque()
-        """Tasks with a history: they travel alone, before the others."""
-        self.out = 0
-        """Tasks on slots; one with a duplicate counts once."""
-        self.exhausted = False
-
-    @property
-    def next_cost(self) -> float:
-        """Cost of the task that goes out next; there is one."""
-        return self.again[0].cost if self.again else self.waiting.next_cost()
-
-    def depth(self, slots: int) -> int:
-        """Return how many chunks of the stage a slot may hold now; `slots` take its tasks.
-
-        At the end of the stage nothing is parked unless it is soon done: the task behind which it
-        waits may be the last.
-        """
-        if self.again and self.again[0].losses > 0:
-            return 1
-        ending = self.exhausted and self.ready <= 2 * slots
-        if ending and self.chunker.expected_s(self.next_cost) > FLOOR_S:
-            return 1
-        return self.chunker.depth(self.next_cost)
-
-    def vies(self, other: _Stage) -> bool:
-        """Whether two stages may want the same slots."""
-        return (
-            None in (self.policy.pool, other.policy.pool) or self.policy.pool == other.policy.pool
-        )
-
-    @property
-    def ready(self) -> int:
-        return len(self.waiting) + len(self.again)
-
-    @property
-    def finished(self) -> bool:
-        return self.exhausted and not self.ready and not self.out
-
-    def window(self, slots: int) -> int:
-        """Return how many tasks may be offered and not settled, for `slots` to be fed."""
-        chunk = max(1, int(self.chunker.size))
-        depth = self.chunker.depth() if self.chunker.learnt else 1
-        window = slots * (depth + LOOKAHEAD) * chunk
-        if self.policy.ordered and self.waiting.size < ORDER_BYTES:
-            return max(window, ORDER_TASKS)
-        return window
-
-
-class _Flight:
-    """A chunk on a slot, and how far its answers have come."""
-
-    __slots__ = ("chunk", "cost", "done", "since", "twin", "void", "work_s")
-
-    def __init__(self, chunk: Chunk, *, since: float) -> None:
-        self.chunk = chunk
-        self.cost: float = sum(map(_COST, chunk.tasks))
-        self.done = 0
-        self.work_s = 0.0
-        self.since = since
-        """When it was sent, as far as ticks tell."""
-        self.twin: _Flight | None = None
-        """The other chunk with the same task, where an idle slot duplicates it."""
-        self.void = False
-        """Whether the other one has won: this one's answers count no more."""
-
-    @property
-    def solo(self) -> bool:
-        """Whether nothing may wait behind it: its task was on a slot that vanished.
-
-        Whatever ran next could end the slot again before the answer of this one is out, and it
-        would be blamed for that.
-        """
-        return self.chunk.tasks[0].losses > 0
-
-    @property
-    def left(self) -> list[Task]:
-        return self.chunk.tasks[self.done :]
 
 
 class Dispatch:
@@ -153,8 +59,8 @@ class Dispatch:
             Slots to read ahead for while fewer are up.
         """
         self._expected = expected
-        self._stages: dict[str, _Stage] = {}
-        self._flights: dict[str, deque[_Flight]] = {}
+        self._stages: dict[str, Stage] = {}
+        self._flights: dict[str, deque[Flight]] = {}
         """Chunks on each slot, in the order in which it runs them."""
         self._load = Load()
         """The slots that may have room; those that turn out closed are dropped late."""
@@ -173,7 +79,7 @@ class Dispatch:
         state = self._stages.get(stage)
         return self.slots if state is None else self._slots_of(state)
 
-    def _slots_of(self, stage: _Stage) -> int:
+    def _slots_of(self, stage: Stage) -> int:
         return self._load.count(stage.policy.pool)
 
     @property
@@ -234,7 +140,7 @@ class Dispatch:
                 self._stages[name].waiting.extend(tasks)
                 done = []
             case Open(name, policy):
-                self._stages[name] = _Stage(name, policy)
+                self._stages[name] = Stage(name, policy)
                 done = []
             case Exhaust(name):
                 self._stages[name].exhausted = True
@@ -294,7 +200,7 @@ class Dispatch:
         )
         return [*done, settle]
 
-    def _win(self, flight: _Flight) -> list[Instruction]:
+    def _win(self, flight: Flight) -> list[Instruction]:
         """Let the first answer of a task that runs twice be the one that counts."""
         twin, flight.twin = flight.twin, None
         if twin is None:
@@ -368,7 +274,7 @@ class Dispatch:
             self._give_back(stage, [task for task in left if task is not running])
         return done
 
-    def _running(self, leave: Leave, flight: _Flight, *, head: bool) -> Task | None:
+    def _running(self, leave: Leave, flight: Flight, *, head: bool) -> Task | None:
         """Return the task that ran when the slot vanished: known, or else presumed."""
         if leave.chunk is None:
             return flight.left[0] if head else None
@@ -376,7 +282,7 @@ class Dispatch:
             return flight.chunk.tasks[leave.index]
         return None
 
-    def _give_back(self, stage: _Stage, tasks: list[Task]) -> None:
+    def _give_back(self, stage: Stage, tasks: list[Task]) -> None:
         """Let tasks that never started wait again, ahead of the others."""
         stage.again.extendleft(task for task in reversed(tasks) if task.attempt > 1)
         stage.waiting.give_back([task for task in tasks if task.attempt == 1])
@@ -412,13 +318,13 @@ class Dispatch:
             self._stages[stage.name] = self._stages.pop(stage.name)
             yield send
 
-    def _by_rank(self) -> Iterable[_Stage]:
+    def _by_rank(self) -> Iterable[Stage]:
         stages = self._stages.values()
         if not any(stage.policy.rank for stage in stages):
             return stages
         return sorted(stages, key=lambda stage: -stage.policy.rank)
 
-    def _feed(self, stage: _Stage) -> Send | None:
+    def _feed(self, stage: Stage) -> Send | None:
         if not self._fits(stage):
             return None
         # a stage that needs idle slots gets them only if the others leave some idle
@@ -435,17 +341,17 @@ class Dispatch:
             return None
         chunk = self._cut(stage)
         stage.out += len(chunk.tasks)
-        flights.append(_Flight(chunk, since=self._now))
+        flights.append(Flight(chunk, since=self._now))
         self._load.file(slot, len(flights))
         return Send(slot, chunk)
 
-    def _fits(self, stage: _Stage) -> bool:
+    def _fits(self, stage: Stage) -> bool:
         """Whether the stage's next task ends before the wall time does, by what is known of it."""
         return self._left_s == math.inf or (
             stage.chunker.longest_s(stage.next_cost) < self._left_s and self._left_s > 0
         )
 
-    def _worth_waiting(self, stage: _Stage) -> bool:
+    def _worth_waiting(self, stage: Stage) -> bool:
         """Whether a slot that has work should wait for a fuller chunk behind it."""
         if stage.exhausted or stage.again or not stage.out:
             return False
@@ -459,7 +365,7 @@ class Dispatch:
             self._load.drop(slot)  # filed again once a chunk is back
         return None
 
-    def _cut(self, stage: _Stage) -> Chunk:
+    def _cut(self, stage: Stage) -> Chunk:
         if stage.again:
             tasks = [stage.again.popleft()]
         else:
@@ -468,11 +374,11 @@ class Dispatch:
             tasks = waiting.take(share)
         return self._chunk(stage, tasks)
 
-    def _chunk(self, stage: _Stage, tasks: list[Task]) -> Chunk:
+    def _chunk(self, stage: Stage, tasks: list[Task]) -> Chunk:
         keys = [task.key for task in tasks]
         return Chunk(next(self._numbers), stage.name, tasks[0].attempt, tasks, keys)
 
-    def _closes(self, flight: _Flight) -> bool:
+    def _closes(self, flight: Flight) -> bool:
         """Whether nothing may wait behind a chunk: a suspect, tasks that take long, or given up.
 
         Asked when a slot is about to be fed: how long tasks take is learnt while they are out.
@@ -493,15 +399,15 @@ class Dispatch:
                 slot = next(self._load.least(stage.policy.pool, below=1), None)
                 if slot is None:
                     return
-                twin = _Flight(self._chunk(stage, flight.left), since=self._now)
+                twin = Flight(self._chunk(stage, flight.left), since=self._now)
                 flight.twin, twin.twin = twin, flight
                 self._flights[slot].append(twin)
                 self._load.file(slot, 1)
                 yield Send(slot, twin.chunk)
 
-    def _stragglers(self, stage: _Stage) -> list[_Flight]:
+    def _stragglers(self, stage: Stage) -> list[Flight]:
         """Return the chunks of one task that have run longest, measured by what was expected."""
-        found: list[tuple[float, _Flight]] = []
+        found: list[tuple[float, Flight]] = []
         for flights in self._flights.values():
             flight = flights[0] if flights else None
             if flight is None or flight.chunk.stage != stage.name or len(flight.chunk.tasks) > 1:

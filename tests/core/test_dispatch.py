@@ -4,8 +4,9 @@ import pytest
 
 from hpcflow.core.backlog import MOST_BYTES
 from hpcflow.core.chunking import ALONE_S
-from hpcflow.core.dispatch import LOOKAHEAD, Dispatch
+from hpcflow.core.dispatch import Dispatch
 from hpcflow.core.instruction import Settle, SettleFailure, Verdict
+from hpcflow.core.stage import LOOKAHEAD
 from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Policy
 from hpcflow.core.task import Cause
 from tests.core.bench import Bench, failure, finished, killed, returned, settled, tasks, verdicts

@@ -18,9 +18,10 @@ from hypothesis.stateful import (
 
 from hpcflow.core.backlog import MOST_BYTES
 from hpcflow.core.chunking import Chunker
-from hpcflow.core.dispatch import LOOKAHEAD, ORDER_TASKS, Dispatch
+from hpcflow.core.dispatch import Dispatch
 from hpcflow.core.instruction import Chunk, Send, Verdict
 from hpcflow.core.resources import CPU, GPU
+from hpcflow.core.stage import LOOKAHEAD, ORDER_TASKS
 from hpcflow.core.stimulus import (
     Cancel,
     Exhaust,

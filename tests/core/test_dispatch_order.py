@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.chunking import ALONE_S, TARGET_S
-from hpcflow.core.dispatch import ORDER_TASKS, STRAGGLES
+from hpcflow.core.dispatch import STRAGGLES
 from hpcflow.core.instruction import Instruction, Kill, Send
+from hpcflow.core.stage import ORDER_TASKS
 from hpcflow.core.stimulus import Offer, Tick
 from hpcflow.core.task import Cause
 from tests.core.bench import Bench, failure, finished, killed, returned, settled, tasks, verdicts
