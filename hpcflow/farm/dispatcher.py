@@ -309,6 +309,9 @@ class Dispatcher:
             self.loop.call_later(min(_LOOK_S, limit_s), self._expect_slots, limit_s)
 
     def _sync(self, journal: JournalWriter) -> None:
+        if self._error is not None:
+            return  # the farm is being closed, which syncs once more
+
         def done(sync: asyncio.Future[None]) -> None:
             error = None if sync.cancelled() else sync.exception()
             if isinstance(error, JournalError):
