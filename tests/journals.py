@@ -35,7 +35,9 @@ class Script:
     chunks: int = 0
     positions: dict[str, int] = field(default_factory=dict)
 
-    def session(self, at: float, *, slots: int = 1, pid: int = 4242) -> Script:
+    def session(
+        self, at: float, *, slots: int = 1, pid: int = 4242, elastic: bool = False
+    ) -> Script:
         return self._add(
             SessionOpened(
                 at=at,
@@ -46,6 +48,7 @@ class Script:
                 host="login1",
                 pid=pid,
                 slots=slots,
+                elastic=elastic,
             )
         )
 

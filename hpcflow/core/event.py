@@ -33,6 +33,8 @@ class SessionOpened(Event, frozen=True, kw_only=True, tag="session-opened"):
     pid: int
     slots: int
     """Slots asked for."""
+    elastic: bool = False
+    """Whether slots come and go with the work: each is held only while it is up."""
 
 
 FINISHED = "finished"

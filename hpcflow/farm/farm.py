@@ -17,10 +17,10 @@ from typing import Any, Self
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.batch.machine import load_machine
 from hpcflow.clock import SystemClock
-from hpcflow.core.event import FINISHED, SessionClosed
+from hpcflow.core.event import FINISHED, OUT_OF_TIME, SessionClosed
 from hpcflow.core.resources import pool_of
 from hpcflow.core.task import check_key
-from hpcflow.errors import FarmError, RequestError, nearest
+from hpcflow.errors import FarmError, RequestError, WallTimeError, nearest
 from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.call import CallNaming, run_call
 from hpcflow.farm.cluster import LocalProcesses, Processes, Start
@@ -297,6 +297,7 @@ class Farm:
                 RunDirectory(Path(run).absolute()),
                 seed=seed,
                 slots=sum(slots.values()),
+                elastic=most_slots is not None,
                 ensemble=ensemble,
                 clock=self._clock,
             )
@@ -328,6 +329,7 @@ class Farm:
             slots=sum(self._slots.values()),
             expected=self._most_slots or 1,
             join_limit_s=None if self._most_slots else JOIN_LIMIT_S,
+            ends_at=read_allocation().ends_at,
         )
         self._dispatcher.start(self._make_transport)
         undo.callback(self._dispatcher.close, for_good=False)
@@ -711,9 +713,20 @@ class Farm:
         if error is None:
             self.close()
             return
-        self._close("interrupted" if isinstance(error, KeyboardInterrupt) else f"error: {error!r}")
+        self._close(_reason(error))
         if self._run is not None:
             error.add_note(
                 f"hpcflow: what came back is recorded in {str(self._run.directory.path)!r};"
                 " run the same command again to resume."
             )
+
+
+def _reason(error: BaseException | None) -> str:
+    """Return what the journal says of a session that an error ended."""
+    match error:
+        case KeyboardInterrupt():
+            return "interrupted"
+        case WallTimeError():
+            return OUT_OF_TIME
+        case _:
+            return f"error: {error!r}"

@@ -63,6 +63,7 @@ def open_run(
     *,
     seed: int | None,
     slots: int,
+    elastic: bool,
     ensemble: Mapping[str, Any] | None,
     clock: Clock,
 ) -> Run:
@@ -105,6 +106,7 @@ def open_run(
                     host=socket.gethostname(),
                     pid=os.getpid(),
                     slots=slots,
+                    elastic=elastic,
                 )
             ]
         )

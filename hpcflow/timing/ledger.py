@@ -1,7 +1,8 @@
 """The slot-second ledger: what every second of every slot went to.
 
 A session holds its slots from its opening to its close: those that joined it, and where fewer
-joined than were asked for, the missing ones too. Between sessions nothing is held. At each
+joined than were asked for, the missing ones too. An elastic farm holds a slot only while it is up
+or loads its preloads, as often as it comes and goes. Between sessions nothing is held. At each
 instant of each slot exactly one of these is true, and the first that fits is its category:
 
 useful
@@ -126,7 +127,9 @@ class LedgerFold:
         match event:
             case SessionOpened():
                 self._settle(before, closed=False)
-                self._record = SessionRecord(opened=event.at, asked=event.slots)
+                self._record = SessionRecord(
+                    opened=event.at, asked=event.slots, elastic=event.elastic
+                )
                 self._demand.begin_session()
                 if self._first_open is None:
                     self._first_open = event.at

@@ -26,6 +26,8 @@ USEFUL, FAILED, LOST, STARTUP, PRELOAD, DEAD, SHUTDOWN, DISPATCH, STARVED, TAIL 
 PHASES = (SHUTDOWN, DISPATCH, STARVED, TAIL)
 UP = len(CATEGORIES)
 """Status of a slot that takes tasks: its category is the session's phase."""
+AWAY = UP + 1
+"""Status of a slot that is not held: only elastic farms have such."""
 NO_SPAN = -1
 
 _CODE_OF = {
@@ -39,9 +41,11 @@ _CODE_OF = {
 class SessionRecord:
     """What a session's events say, in columns that grow as they come."""
 
-    def __init__(self, *, opened: float, asked: int) -> None:
+    def __init__(self, *, opened: float, asked: int, elastic: bool = False) -> None:
         self.opened = opened
-        self.asked = asked
+        self.asked = 0 if elastic else asked
+        self.elastic = elastic
+        """Whether slots are held only while they are up."""
         self.stage_closed = opened
         """When a stage last closed [s since the epoch]."""
         self.starts_until = opened
@@ -66,14 +70,14 @@ class SessionRecord:
     def joined(self, slot: str, at: float, *, preload_s: float) -> None:
         """Take note that a slot is up; its first preloads took `preload_s` before."""
         index = self._index(slot)
-        if index not in self._joined:
+        if index not in self._joined or self.elastic:
             self._joined.add(index)
             self._set(index, at - max(preload_s, 0.0), PRELOAD)
         self._set(index, at, UP)
 
     def lost(self, slot: str, at: float) -> None:
         """Take note that a slot is gone."""
-        self._set(self._index(slot), at, DEAD)
+        self._set(self._index(slot), at, AWAY if self.elastic else DEAD)
 
     def demand(self, at: float, change: int) -> None:
         """Take note that `change` more tasks wait."""
@@ -142,11 +146,14 @@ def partition(record: SessionRecord, *, end: float, closed: bool) -> Ints:
     spans = _apart(spans, length)
     slots = record.slots
     sums = np.zeros((slots, len(CATEGORIES)), dtype=np.int64)
-    slot, begin, finish, held, ran = _pieces(slots, (status, spans), length=length)
+    if not slots:
+        return sums
+    first = AWAY if record.elastic else STARTUP
+    slot, begin, finish, held, ran = _pieces(slots, (status, spans), length=length, first=first)
     code = np.where(ran != NO_SPAN, ran, held)
-    settled = code != UP
+    free = code == UP
+    settled = (code != AWAY) & ~free
     np.add.at(sums, (slot[settled], code[settled]), (finish - begin)[settled])
-    free = ~settled
     for phase, total in phases.between(begin[free], finish[free]):
         np.add.at(sums, (slot[free], np.int64(phase)), total)
     return sums
@@ -224,9 +231,12 @@ def _apart(spans: dict[str, Any], length: int) -> dict[str, Any]:
 
 
 def _pieces(
-    slots: int, columns: tuple[dict[str, Any], dict[str, Any]], *, length: int
+    slots: int, columns: tuple[dict[str, Any], dict[str, Any]], *, length: int, first: int
 ) -> tuple[Ints, Ints, Ints, Codes, Codes]:
-    """Return pieces in which nothing changes: slot, begin, end, status and span code."""
+    """Return pieces in which nothing changes: slot, begin, end, status and span code.
+
+    Every slot's status is `first` until its events say otherwise.
+    """
     status, spans = columns
     every = np.arange(slots)
     count = len(spans["slot"])
@@ -234,7 +244,7 @@ def _pieces(
     slot = np.concatenate((every, status["slot"], spans["slot"], spans["slot"]))
     begin = np.zeros(slots, dtype=np.int64)
     at = np.concatenate((begin, np.clip(status["at"], 0, length), spans["end"], spans["start"]))
-    held = np.concatenate((np.full(slots, STARTUP), status["code"], kept, kept))
+    held = np.concatenate((np.full(slots, first), status["code"], kept, kept))
     ran = np.concatenate(
         (np.full(slots + len(status["slot"]), NO_SPAN), np.full(count, NO_SPAN), spans["code"])
     )

@@ -24,6 +24,7 @@ from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import read_journal
 from hpcflow.journal.verify import verify
 from hpcflow.testing.lsf import Cluster, install_lsf
+from hpcflow.timing.ledger import Category, ledger_of
 from tests.batch.programs import write_program
 
 CORES = len(os.sched_getaffinity(0))
@@ -116,6 +117,10 @@ def test_it_grows_with_what_waits_and_shrinks_when_idle(tmp_path: Path) -> None:
     verdict = verify(RunDirectory(run))
     assert verdict.complete, verdict.problems
     assert workers(run) == []
+    ledger = ledger_of(read_journal(RunDirectory(run).journal))
+    assert ledger.slots == 3 * CORES
+    assert 0 < ledger.allocation_s < ledger.slots * ledger.held_s
+    assert ledger.seconds[Category.DEAD] == 0
 
 
 def test_waiting_for_slots_makes_it_grow(tmp_path: Path) -> None:

@@ -64,6 +64,28 @@ def test_a_slot_that_never_joins_is_startup_throughout() -> None:
     assert seconds(script) == {"startup": 20, "shutdown": 10}
 
 
+def test_an_elastic_farm_holds_a_slot_only_while_it_is_up() -> None:
+    script = Script().session(0, slots=4, elastic=True).stage(0, total=3).offered(0, "k0", "k1")
+    script.joined(100, "a", preload_s=3).sent(100, "k0", slot="a")
+    script.ran(110, [("k0", 100, 110)], slot="a").slot_lost(120, "a")
+    script.joined(150, "a", preload_s=2).sent(150, "k1", slot="a")
+    script.ran(155, [("k1", 150, 155)], slot="a").stage_closed(155, offered=2).close(156)
+    assert seconds(script) == {
+        "preload": 3 + 2,
+        "useful": 10 + 5,
+        "dispatch": 10,
+        "shutdown": 1,
+    }
+    ledger = ledger_of(script.events)
+    assert (ledger.slots, ledger.held_s) == (1, 156)
+
+
+def test_an_elastic_farm_without_work_holds_nothing() -> None:
+    script = Script().session(0, slots=4, elastic=True).close(50)
+    assert seconds(script) == {}
+    assert ledger_of(script.events).utilization == 0.0
+
+
 def test_between_loss_and_return_a_slot_is_dead() -> None:
     script = Script().session(0).joined(0).stage(0, total=2).offered(0, "k0", "k1")
     script.sent(0, "k0").slot_lost(4).attempt_lost(4, "k0").joined(6)
