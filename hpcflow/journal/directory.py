@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,9 @@ class RunDirectory:
     def create(self) -> None:
         """Make the directory and its subdirectories, private to the user.
 
+        One that is there and the user's own is closed to others: a batch system may write logs in
+        it that everybody could read.
+
         Raises
         ------
         JournalError
@@ -44,6 +48,7 @@ class RunDirectory:
         for directory in (self.path, self.payloads, self.tasks, self.logs, self.security):
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _close(directory)
             except OSError as error:
                 raise JournalError(
                     f"cannot create run directory {str(directory)!r}: {error.strerror}."
@@ -102,3 +107,9 @@ class RunDirectory:
     def task_directory(self, stage: str, key: str) -> Path:
         """Return the work directory of a task; it exists once the task asked for it."""
         return self.tasks / stage / key
+
+
+def _close(directory: Path) -> None:
+    status = directory.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+        directory.chmod(0o700)

@@ -23,6 +23,16 @@ def test_a_run_directory_is_private_and_complete(tmp_path: Path) -> None:
         assert stat.S_IMODE(each.stat().st_mode) == 0o700
 
 
+def test_a_directory_that_the_user_has_made_is_closed_to_others(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "run")
+    directory.logs.mkdir(parents=True)
+    for each in (directory.path, directory.logs):
+        each.chmod(0o755)
+    directory.create()
+    assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(directory.logs.stat().st_mode) == 0o700
+
+
 def test_a_run_directory_may_exist_already(tmp_path: Path) -> None:
     directory = RunDirectory(tmp_path / "run")
     directory.create()

@@ -276,6 +276,18 @@ def test_a_cancelled_run_is_continued_by_the_next_batch_job(again: str, tmp_path
     assert "nothing to resume" in hpcflow("resume", run).stdout
 
 
+def test_nobody_else_can_read_what_slurm_writes_into_a_directory_that_was_there(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o755)
+    job = submit(driver(tmp_path, FAILS), run)
+    job.wait()
+    assert (run / "logs" / f"batch-{job.id}.log").exists()
+    assert run.stat().st_mode & 0o077 == 0
+
+
 def test_the_exit_code_of_the_driver_is_that_of_the_job(tmp_path: Path) -> None:
     job = submit(driver(tmp_path, FAILS), tmp_path / "run")
     assert job.wait() == "FAILED"
