@@ -55,6 +55,18 @@ def test_plain_dask_tasks_find_the_modules_that_lie_beside_the_driver(tmp_path: 
     assert squares == [[0, 1, 4, 9], [0, 1, 4, 9]]
 
 
+def test_plain_dask_tasks_run_beside_those_of_a_map_and_of_an_executor() -> None:
+    with Farm(slots=2) as farm, farm.executor() as executor:
+        outcomes = farm.map(lambda n: n + 1, range(200))
+        futures = farm.client.map(abs, range(-20, 0))
+        calls = [executor.submit(abs, -n) for n in range(200)]
+        single = farm.client.submit(pow, 2, 5)
+        assert sorted(future.result() for future in as_completed(futures)) == list(range(1, 21))
+        assert single.result() == 32
+        assert sorted(outcome.result() for outcome in outcomes) == list(range(1, 201))
+        assert [call.result() for call in calls] == list(range(200))
+
+
 def test_what_takes_no_client_finds_the_farms_while_it_is_open() -> None:
     with Farm(slots=1) as farm:
         assert Client.current() is farm.client
