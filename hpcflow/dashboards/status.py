@@ -70,7 +70,7 @@ class Dashboard(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     """Where it listens there."""
     tunnel: str
-    """The command that brings it to another machine, under the same address."""
+    """The command that brings it to another machine, under the same port of `localhost`."""
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):

@@ -54,7 +54,8 @@ def picture(status: Status, *, most_slots: int = MOST_SLOTS, most_failures: int 
     if status.failures:
         parts += ["", _failures(status, most=most_failures)]
     for each in status.dashboards:
-        where = f"http://{each.address}/status on {each.node}; from elsewhere: {each.tunnel}"
+        port = each.address.rpartition(":")[2]
+        where = f"http://localhost:{port}/status on {each.node}; from elsewhere: {each.tunnel}"
         parts += ["", Text.assemble(("Dask's dashboard: ", "bold"), where)]
     if status.resume is not None:
         parts += ["", Text.assemble(("to continue: ", "bold"), status.resume)]

@@ -14,11 +14,13 @@ from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
 from hpcflow.farm.cluster import Gone, Work
-from hpcflow.farm.rendezvous import scheduler_address
+from hpcflow.farm.rendezvous import find_scheduler
 from hpcflow.farm.security import security_for
 from hpcflow.farm.servers import SLOTS, Refusal, read_refusals
 from hpcflow.farm.tuning import make_client
+from hpcflow.farm.versions import mismatch, own_versions, read_versions
 from hpcflow.journal.directory import RunDirectory
+from hpcflow.journal.scheduler_file import SchedulerFile
 
 START_S = 600.0
 """Longest wait for the scheduler of a batch job [s]."""
@@ -70,12 +72,12 @@ class AllocatedProcesses:
         Raises
         ------
         FarmError
-            If one does not come up.
+            If one does not come up, or runs on another installation.
         """
         deadline = time.monotonic() + START_S
         with contextlib.ExitStack() as undo:
             for shard in range(1, self._shards + 1):
-                address = self._wait_for_address(shard, deadline=deadline)
+                address = self._wait_for_scheduler(shard, deadline=deadline).address
                 insecure = address.startswith("tcp:")
                 security = security_for(self._directory.security, insecure=insecure)
                 client = make_client(address, security, workers=self._workers)
@@ -85,11 +87,12 @@ class AllocatedProcesses:
             undo.pop_all()
         return self._clients
 
-    def _wait_for_address(self, shard: int, *, deadline: float) -> str:
+    def _wait_for_scheduler(self, shard: int, *, deadline: float) -> SchedulerFile:
         while True:
-            address = scheduler_address(self._directory, job=self._job, shard=shard)
-            if address is not None:
-                return address
+            scheduler = find_scheduler(self._directory, job=self._job, shard=shard)
+            if scheduler is not None:
+                _check_versions(scheduler)
+                return scheduler
             if self._heed is not None:
                 self._heed()
             if time.monotonic() > deadline:
@@ -138,6 +141,17 @@ class AllocatedProcesses:
         self._closing.set()
         if self._guard is not None:
             self._guard.join()
+
+
+def _check_versions(scheduler: SchedulerFile) -> None:
+    refusal = mismatch(
+        read_versions(scheduler.versions),
+        own_versions(),
+        who="the batch job's scheduler",
+        peer_name="this process",
+    )
+    if refusal is not None:
+        raise FarmError(refusal)
 
 
 def _nobody_listens(address: str) -> bool:

@@ -35,7 +35,8 @@ def announcement(scheduler: SchedulerFile) -> str | None:
     """Return what to tell people of a scheduler's dashboard; None where it is off."""
     if scheduler.dashboard is None:
         return None
+    port = scheduler.dashboard.rpartition(":")[2]
     return (
-        f"Dask's dashboard: http://{scheduler.dashboard}/status on {scheduler.node}, for users of"
+        f"Dask's dashboard: http://localhost:{port}/status on {scheduler.node}, for users of"
         f" that host alone. From another machine, first: {scheduler.tunnel}"
     )

@@ -49,6 +49,7 @@ from hpcflow.farm.security import (
 from hpcflow.farm.servers import SLOTS, FarmScheduler, FarmWorker, plain_refusal
 from hpcflow.farm.slots import Slots
 from hpcflow.farm.tuning import settings
+from hpcflow.farm.versions import own_versions, refuse_silent
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.scheduler_file import SchedulerFile
 from hpcflow.private import make_scratch
@@ -184,6 +185,7 @@ def _introduce(scheduler: FarmScheduler, place: Place) -> SchedulerFile:
         address=scheduler.address,
         pid=os.getpid(),
         job=place.job,
+        versions=msgspec.to_builtins(own_versions()),
         node=node,
         dashboard=dashboard,
         tunnel=way,
@@ -200,6 +202,8 @@ async def _work(place: Place, role: WorkerRole) -> None:
     _adopt_orphans()
     try:
         scheduler = await _find(place, shard=place.shard)
+        if scheduler.versions is None:  # of an hpcflow that refuses nobody
+            raise FarmError(refuse_silent(f"worker {role.name}", peer_name="its scheduler"))
         with plain_refusal():
             worker = await _make_worker(scheduler, place, role, scratch=scratch)
         leaving = None if role.ends_at is None else asyncio.ensure_future(_leave(worker, role))

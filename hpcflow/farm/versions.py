@@ -77,5 +77,12 @@ def mismatch(
     )
 
 
+def refuse_silent(who: str, *, peer_name: str) -> str:
+    """Return why this process cannot work for one that does not say its versions."""
+    reason = mismatch(own_versions(), None, who=who, peer_name=peer_name)
+    assert reason is not None, "who does not say it has another"
+    return reason
+
+
 def _words(versions: Versions, names: list[str]) -> str:
     return " and ".join(f"{_SHOWN[name]} {getattr(versions, name)}" for name in names)

@@ -15,6 +15,8 @@ class SchedulerFile(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     job: str | None
     """The batch job that the scheduler belongs to."""
+    versions: dict[str, str] | None = None
+    """What it runs on; None for an hpcflow that did not say so yet."""
     node: str = ""
     """Name of its host."""
     dashboard: str | None = None

@@ -17,11 +17,11 @@ import os
 
 from hpcflow import Farm, FarmError
 
-with Farm() as farm:
-    try:
+try:
+    with Farm() as farm:
         farm.wait_for_slots(timeout_s=float(os.environ.get("HPCFLOW_TEST_WAIT_S", "60")))
-    except FarmError as error:
-        print(error)
+except FarmError as error:
+    print(error)
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tornado.httpclient import HTTPError, HTTPRequest
+from tornado.websocket import websocket_connect
 
 from hpcflow.farm.dashboard import tunnel
 from hpcflow.journal.directory import RunDirectory
@@ -127,7 +130,7 @@ def test_the_scheduler_of_a_batch_job_says_in_its_log_how_to_see_its_dashboard(
         ) as process,
     ):
         try:
-            until(lambda: "Dask's dashboard: http://127.0.0.1:" in log.read_text())
+            until(lambda: "Dask's dashboard: http://localhost:" in log.read_text())
         finally:
             process.terminate()
     said = log.read_text()
@@ -168,3 +171,26 @@ def test_workers_and_driver_of_a_batch_job_do_without_tls_where_its_scheduler_do
         assert site.drive() == ""
         assert scheduler_of(site.run.path).address.startswith("tcp://")
     assert len(re.findall(WARNING, site.log("scheduler"))) == 1
+
+
+def test_no_page_from_elsewhere_reads_a_dashboard(tmp_path: Path) -> None:
+    """Pages ask by websockets, which browsers open to any host and mark with their origin."""
+
+    async def ask(origin: str, port: str) -> str:
+        head = {"Origin": origin, "Sec-WebSocket-Protocol": "bokeh, none"}
+        request = HTTPRequest(f"ws://127.0.0.1:{port}/status/ws", headers=head)
+        try:
+            (await websocket_connect(request)).close()
+        except HTTPError as error:
+            return str(error.code)
+        return "open"
+
+    async def ask_all(port: str) -> list[str]:
+        hosts = [f"localhost:{port}", "localhost:1", "elsewhere.example"]
+        return [await ask(f"http://{host}", port) for host in hosts]
+
+    run = tmp_path / "run"
+    with farm(run, dashboard=True):
+        port = str(scheduler_of(run).dashboard).rpartition(":")[2]
+        answers = asyncio.run(ask_all(port))
+    assert answers == ["open", "403", "403"]

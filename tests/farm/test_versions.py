@@ -111,14 +111,38 @@ def test_a_worker_that_has_never_heard_of_versions_is_refused(
     assert "another hpcflow, which does not say its versions" in site.log("worker").splitlines()[-1]
 
 
-def test_a_driver_with_another_hpcflow_gets_no_slot_and_is_told_why(
+def test_a_driver_with_another_hpcflow_is_told_at_once(
     site: Site, install: Callable[..., str]
 ) -> None:
     with site.start("scheduler"), site.start("worker"):
         assert site.wait(slots=1).returncode == 0
         said = site.drive(PYTHONPATH=install(NEWER))
-        assert f"it has hpcflow {hpcflow.__version__}, and the driver has hpcflow 9.9.9" in said
+        assert f"it has hpcflow {hpcflow.__version__}, and this process has hpcflow 9.9.9" in said
         assert site.drive() == "", "a driver like them has its slots"
+
+
+OLD_SCHEDULER = {
+    "farm/process.py": {
+        "        versions=msgspec.to_builtins(own_versions()),\n": "",
+        "if scheduler.versions is None:": "if False:",
+    },
+    "farm/servers.py": {
+        'self.handlers["hpcflow_refusals"] = self.refusals': "pass",
+        "if reason is None:": "if True:",
+    },
+}
+
+
+def test_a_scheduler_that_refuses_nobody_gets_no_worker_and_no_driver_of_ours(
+    site: Site, install: Callable[..., str]
+) -> None:
+    reason = "has another hpcflow, which does not say its versions"
+    with site.start("scheduler", PYTHONPATH=install(OLD_SCHEDULER)):
+        with site.start("worker") as worker:
+            assert worker.wait(timeout=60) == FARM_ERROR
+        assert f"its scheduler {reason}" in site.log("worker").splitlines()[-1]
+        assert site.wait(slots=1).returncode == FARM_ERROR
+        assert f"cannot use the batch job's scheduler: it {reason}" in site.drive()
 
 
 @pytest.mark.parametrize("silent", ["driver", "workers"])
