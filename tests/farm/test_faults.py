@@ -18,11 +18,12 @@ import pytest
 from hpcflow import Cause, Failed, Farm, Lost, Succeeded, TaskError
 from hpcflow.core.task import AnyOutcome
 from hpcflow.farm.runner import LARGEST_ERROR
+from hpcflow.farm.transport import TransportName
 
 
-@pytest.fixture(scope="module")
-def farm() -> Iterator[Farm]:
-    with Farm(slots=2) as farm:
+@pytest.fixture(scope="module", params=["lanes", "tasks"])
+def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
+    with Farm(slots=2, transport=request.param) as farm:
         yield farm
 
 
@@ -206,14 +207,15 @@ def slow_square(number: int) -> int:
     return number * number
 
 
-def test_a_task_that_takes_its_worker_down_every_time_is_lost() -> None:
+@pytest.mark.parametrize("transport", ["lanes", "tasks"])
+def test_a_task_that_takes_its_worker_down_every_time_is_lost(transport: TransportName) -> None:
     def kill_the_worker(number: int) -> int:
         if number == 3:
             os.kill(psutil.Process().ppid(), signal.SIGKILL)
             time.sleep(600)
         return number
 
-    with Farm(slots=1) as farm:
+    with Farm(slots=1, transport=transport) as farm:
         outcomes = {o.key: o for o in farm.map(kill_the_worker, range(6), key=str)}
     lost = outcomes.pop("3")
     assert isinstance(lost, Lost)

@@ -15,6 +15,7 @@ import pytest
 from hpcflow import Farm, current_task
 from hpcflow.core.event import SlotLost
 from hpcflow.errors import FarmError, RequestError
+from hpcflow.farm.transport import TransportName
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import read_journal
 from hpcflow.journal.verify import verify
@@ -54,10 +55,13 @@ def test_one_dispatcher_feeds_the_workers_of_every_shard(tmp_path: Path) -> None
     assert not list((tmp_path / "run").glob("scheduler*.json"))
 
 
+@pytest.mark.parametrize("transport", ["lanes", "tasks"])
 @pytest.mark.parametrize("lost", ["scheduler", "scheduler-2"])
-def test_the_loss_of_a_shard_loses_only_its_slots(tmp_path: Path, lost: str) -> None:
+def test_the_loss_of_a_shard_loses_only_its_slots(
+    tmp_path: Path, lost: str, transport: TransportName
+) -> None:
     gate = tmp_path / "gate"
-    with Farm(slots=4, workers=4, shards=2, run=tmp_path / "run") as farm:
+    with Farm(slots=4, workers=4, shards=2, run=tmp_path / "run", transport=transport) as farm:
         farm.wait_for_slots()
         outcomes = farm.map(_hold, [str(gate)] * 12)
         _until(lambda: farm.statistics().in_flight >= 4)
