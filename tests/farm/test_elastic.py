@@ -92,6 +92,7 @@ def hold(gate: str) -> str:
 def test_a_driver_for_a_cluster_runs_on_the_laptop_as_it_stands(tmp_path: Path) -> None:
     with elastic("laptop", minimum=2, maximum=50, run=tmp_path / "run") as farm:
         assert sorted(o.result() for o in farm.map(abs, range(-9, 0))) == list(range(1, 10))
+        farm.wait_for_slots()
         assert farm.statistics().slots == CORES
     assert verify(RunDirectory(tmp_path / "run")).complete
 
@@ -161,6 +162,26 @@ def test_a_worker_leaves_before_its_wall_time_and_gives_its_tasks_back(tmp_path:
         assert 100 < left_s <= 180
         assert outcome.attempt == 2
     assert sorted(lost(run)) == [f"w1.{n}" for n in range(CORES)]
+
+
+def test_a_preload_that_fails_breaks_the_farm_with_its_error(tmp_path: Path) -> None:
+    def load() -> None:
+        raise OSError("no weights.pt")
+
+    with elastic(local(tmp_path), maximum=3, run=tmp_path / "run") as farm:
+        farm.preload("model", load)
+        with pytest.raises(FarmError, match="no weights"):
+            list(farm.map(abs, range(9)))
+
+
+def test_without_its_scheduler_the_farm_breaks_and_its_workers_end(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with elastic(local(tmp_path), minimum=2, maximum=2, run=run) as farm:
+        farm.wait_for_slots(timeout_s=SOON_S)
+        os.kill(farm.process_ids["scheduler"], signal.SIGKILL)
+        with pytest.raises(FarmError, match="scheduler ended"):
+            list(farm.map(time.sleep, [600]))
+    until(lambda: workers(run) == [])
 
 
 def test_the_farm_ends_with_a_driver_that_is_killed(tmp_path: Path) -> None:
