@@ -94,7 +94,8 @@ def worker(
     named = None if devices is None else tuple(filter(None, devices.split(",")))
     resources = _resources(allocation, named, slots_per_device, reserve_cores=reserve_cores)
     if cpu_slots:
-        resources = add_cpu_slots(resources, cpu_slots)
+        siblings = core_siblings({core for slot in resources for core in slot.cores})
+        resources = add_cpu_slots(resources, cpu_slots, siblings=siblings)
     name = name or allocation.node_name
     if worker_per == "slot":
         rank = allocation.local_rank or 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -152,7 +153,9 @@ def share_devices(
     ]
 
 
-def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResources]:
+def add_cpu_slots(
+    slots: Sequence[SlotResources], count: int, *, siblings: Iterable[Iterable[int]] = ()
+) -> list[SlotResources]:
     """Return a node's GPU slots, and `count` CPU slots next to them with a core each.
 
     The GPU slots cede these cores, those with most first, and keep one each at least. With more
@@ -164,6 +167,8 @@ def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResour
         The GPU slots, at least one.
     count
         CPU slots to add.
+    siblings
+        Groups of logical cores that are hyperthreads of one, which are not divided without need.
 
     Examples
     --------
@@ -176,7 +181,22 @@ def add_cpu_slots(slots: Sequence[SlotResources], count: int) -> list[SlotResour
     if len(slots) + count > len(cores):
         shared = [replace(slot, cores=cores) for slot in slots]
         return shared + [SlotResources(cores=cores, variable=variable)] * count
-    left = [list(slot.cores) for slot in slots]
-    ceded = [max(left, key=len).pop() for _ in range(count)]
-    kept = [replace(slot, cores=tuple(own)) for slot, own in zip(slots, left, strict=True)]
-    return kept + [SlotResources(cores=(core,), variable=variable) for core in sorted(ceded)]
+    groups = [tuple(group) for group in siblings]
+    left = [_whole(slot.cores, groups) for slot in slots]
+    if sum(map(len, left)) < len(slots) + count:
+        left = [[(core,) for core in slot.cores] for slot in slots]
+    ceded = sorted(max(left, key=len).pop() for _ in range(count))
+    kept = [
+        replace(slot, cores=tuple(sorted(itertools.chain(*own))))
+        for slot, own in zip(slots, left, strict=True)
+    ]
+    return kept + [SlotResources(cores=own, variable=variable) for own in ceded]
+
+
+def _whole(cores: Iterable[int], siblings: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Return a slot's cores, its hyperthreads of one core together."""
+    group_of = {core: min(group) for group in siblings for core in group}
+    groups: dict[int, list[int]] = {}
+    for core in sorted(cores):
+        groups.setdefault(group_of.get(core, core), []).append(core)
+    return [tuple(group) for group in groups.values()]

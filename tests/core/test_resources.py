@@ -137,6 +137,18 @@ def test_cpu_slots_have_a_core_each_that_gpu_slots_cede_evenly(
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_hyperthreads_of_one_core_are_ceded_together_unless_there_are_too_few() -> None:
+    siblings = [(core, core + 4) for core in range(4)]
+    before = share_devices(
+        range(8), ["0", "1"], variable="V", slots_per_device=1, siblings=siblings
+    )
+    slots = add_cpu_slots(before, 2, siblings=siblings)
+    assert [slot.cores for slot in slots] == [(0, 4), (2, 6), (1, 5), (3, 7)]
+    slots = add_cpu_slots(before, 6, siblings=siblings)
+    assert sorted(core for slot in slots for core in slot.cores) == list(range(8))
+    assert all(len(slot.cores) == 1 for slot in slots)
+
+
 def test_where_cores_are_fewer_than_slots_all_of_both_pools_share_them() -> None:
     before = share_devices([0, 1], ["0", "1"], variable="V", slots_per_device=1)
     slots = add_cpu_slots(before, 1)
