@@ -9,8 +9,9 @@ Sources: nvidia-ml-py's functions of the NVML API; the kernel's `amdkfd` topolog
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -118,7 +119,10 @@ def _amd_gpus(sysfs: Path) -> list[Found]:
         numbered = sorted(nodes.iterdir(), key=lambda node: int(node.name))
     except (OSError, ValueError):
         return []
-    return [gpu for node in numbered for gpu in _amd_gpu(node)]
+    found = [gpu for node in numbered for gpu in _amd_gpu(node)]
+    times = Counter(gpu.uuid for gpu in found)
+    # The partitions of one GPU may have one id: then it tells none of them from the others.
+    return [gpu if times[gpu.uuid] == 1 else replace(gpu, uuid="") for gpu in found]
 
 
 def _amd_gpu(node: Path) -> Iterator[Found]:
@@ -130,7 +134,8 @@ def _amd_gpu(node: Path) -> Iterator[Found]:
     if not facts.get("simd_count"):
         return  # a CPU
     unique, place = facts.get("unique_id", 0), facts.get("location_id", 0)
-    address = f"{facts.get('domain', 0):04x}:{place >> 8:02x}:{place >> 3 & 31:02x}.{place & 7}"
+    # A GPU is function 0; a partition's number stands in these bits, or above the bus.
+    address = f"{facts.get('domain', 0):04x}:{place >> 8 & 255:02x}:{place >> 3 & 31:02x}.0"
     yield Found(uuid=f"GPU-{unique:016x}" if unique else "", pci=address)
 
 

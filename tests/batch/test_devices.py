@@ -101,10 +101,10 @@ def kfd_node(sysfs: Path, number: int, **facts: int) -> None:
 
 
 def test_amds_gpus_are_numbered_as_the_kernel_lists_them(sysfs: Path) -> None:
-    """Node 0 is the CPU; 10 comes after 9; a GPU that is not ours says nothing."""
+    """Node 0 is the CPU; 10, a partition, comes after 9; a GPU that is not ours says nothing."""
     kfd_node(sysfs, 0, cpu_cores_count=64, simd_count=0, unique_id=0)
     kfd_node(sysfs, 9, simd_count=440, unique_id=0xABC, domain=0, location_id=0x6500)
-    kfd_node(sysfs, 10, simd_count=440, unique_id=0xDEF, domain=1, location_id=0xC110)
+    kfd_node(sysfs, 10, simd_count=440, unique_id=0xDEF, domain=1, location_id=1 << 28 | 0xC110)
     kfd_node(sysfs, 11, simd_count=440, unique_id=0, domain=2, location_id=0x100)
     (sysfs / "class/kfd/kfd/topology/nodes/12").mkdir()
     assert variable_here(sysfs=sysfs) == ROCR
@@ -116,6 +116,20 @@ def test_amds_gpus_are_numbered_as_the_kernel_lists_them(sysfs: Path) -> None:
         Device(name=names[1], uuid=first, near=frozenset({0, 1, 4})),
         Device(name="2"),
         Device(name="3"),
+    ]
+
+
+def test_partitions_of_one_amd_gpu_are_near_its_cores_and_have_no_id_of_their_own(
+    sysfs: Path,
+) -> None:
+    """The kernel writes a partition's number into the place of the PCI function, or above all."""
+    for number, place in {1: 0x6500, 2: 0x6501, 3: 1 << 28 | 0x6500}.items():
+        kfd_node(sysfs, number, simd_count=80, unique_id=0xABC, domain=0, location_id=place)
+    near = frozenset({0, 1, 4})
+    assert locate(["0", "1", "2"], variable=ROCR, sysfs=sysfs) == [
+        Device(name="0", near=near),
+        Device(name="1", near=near),
+        Device(name="2", near=near),
     ]
 
 
