@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import time
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,14 +29,14 @@ from distributed.core import Status
 from benchmarks.peer import wait_for_the_start
 from hpcflow import Farm
 from hpcflow.core.resources import SlotResources, share_devices
-from hpcflow.farm.lane import Lane
+from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.rendezvous import find_scheduler
 from hpcflow.farm.security import load_security
 from hpcflow.farm.servers import SLOTS, FarmWorker
 from hpcflow.farm.slots import CLIENT_PATIENCE_S, Slots
 from hpcflow.farm.tuning import settings
 from hpcflow.farm.versions import own_versions
-from hpcflow.farm.wire import SlotInfo
+from hpcflow.farm.wire import Errand, Result, SlotInfo, Work
 from hpcflow.journal.directory import RunDirectory
 
 GPUS = 8
@@ -43,10 +44,12 @@ GPUS = 8
 
 
 class LightSlots(Slots):
-    """Slots that are up as soon as a client asks, and take no tasks."""
+    """Slots that are up as soon as a client asks, and run no tasks: they answer after a while."""
 
-    def __init__(self, resources: Sequence[SlotResources], *, node: str) -> None:
+    def __init__(self, resources: Sequence[SlotResources], *, node: str, task_s: float) -> None:
         super().__init__(resources, node=node)
+        self._task_s = task_s
+        self._works = msgspec.msgpack.Decoder(Work)
         self._infos = [
             SlotInfo(
                 name=f"{node}.{index}",
@@ -69,8 +72,44 @@ class LightSlots(Slots):
         lane = Lane(comm, patience_s=CLIENT_PATIENCE_S)
         for index, info in enumerate(self._infos):
             lane.send(("slot", index, 1, msgspec.msgpack.encode(info)))
-        await lane.run(lambda _: None)
+        await lane.run(lambda message: self._receive(lane, message))
         return Status.dont_reply
+
+    async def run_chunk(self, errand: Errand, work: bytes) -> bytes:
+        """Answer a chunk that is a Dask task."""
+        try:
+            started = time.time()
+            await asyncio.sleep(self._task_s)
+            return msgspec.msgpack.encode([self._answer(work, started)])
+        finally:
+            self._room.leave(errand.key)
+
+    def _receive(self, lane: Lane, message: Message) -> None:
+        """Answer a chunk that came by the lane."""
+        match message:
+            case ("chunk", int(slot), int(life), _, _, _, bytes(work)):
+                asyncio.get_running_loop().call_later(
+                    self._task_s, self._send, lane, ("out", slot, life), work, time.time()
+                )
+
+    def _send(self, lane: Lane, head: Message, work: bytes, started: float) -> None:
+        lane.send((*head, self._answer(work, started)))
+
+    def _answer(self, work: bytes, started: float) -> bytes:
+        """Return what a runner would that has had every task of a chunk."""
+        chunk = self._works.decode(work)
+        count = len(chunk.inputs)
+        each = (time.time() - started) / count
+        return msgspec.msgpack.encode(
+            Result(
+                chunk=chunk.chunk,
+                values=[None] * count,
+                laps=array("d", [started + n * each for n in range(count + 1)]).tobytes(),
+                wrecks={},
+                pickles={},
+                payloads={},
+            )
+        )
 
 
 @click.group()
@@ -85,14 +124,15 @@ def main() -> None:
 )
 @click.option("--of", type=int, required=True, help="Workers in all.")
 @click.option("--shards", type=int, required=True)
-def work(run: Path, *, numbers: tuple[int, int], of: int, shards: int) -> None:
+@click.option("--task-s", type=float, default=0.0, help="How long a chunk takes [s].")
+def work(run: Path, *, numbers: tuple[int, int], of: int, shards: int, task_s: float) -> None:
     """Be some of the farm's workers."""
     logging.getLogger("distributed").setLevel(logging.ERROR)
     dask.config.set(settings(of * GPUS // shards))
-    asyncio.run(_work(run, range(*numbers), of=of, shards=shards))
+    asyncio.run(_work(run, range(*numbers), of=of, shards=shards, task_s=task_s))
 
 
-async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int) -> None:
+async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int, task_s: float) -> None:
     directory = RunDirectory(run)
     security = load_security(directory.security)
     found = [find_scheduler(directory, job=None, shard=k + 1) for k in range(shards)]
@@ -113,7 +153,7 @@ async def _work(run: Path, numbers: Sequence[int], *, of: int, shards: int) -> N
             memory_limit=0,
             local_directory=str(run.parent / name),
             resources={SLOTS: GPUS},
-            plugins=(LightSlots(resources, node=name),),
+            plugins=(LightSlots(resources, node=name, task_s=task_s),),
         )
         return worker
 

@@ -23,6 +23,8 @@ from hpcflow.farm.wire import Death, Greeting, Setup, SlotInfo, Work
 
 WORKER_PATIENCE_S = 20.0
 """A worker does nothing that could hold it up: silence this long means that it is gone [s]."""
+OPENING = 64
+"""Lanes that are opened at a time: with all at once, none is open before nearly all are."""
 _LONGEST_BACKOFF_S = 5.0
 _LAST_WAIT_S = 2.0
 
@@ -59,6 +61,7 @@ class Lanes:
         self._report = report
         self._setup = setup
         self._connection = connection
+        self._opening = asyncio.Semaphore(OPENING)
         self._preloads: list[tuple[str, bytes]] = []
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,10 +141,11 @@ class Lanes:
             backoff_s = min(2 * backoff_s, _LONGEST_BACKOFF_S)
 
     async def _use(self, address: str) -> None:
-        comm = await self._connect(address)
-        await comm.write(
-            {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
-        )
+        async with self._opening:
+            comm = await self._connect(address)
+            await comm.write(
+                {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
+            )
         lane = _WorkerLane(address, Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
         self._lanes[address] = lane
         for name, blob in self._preloads:

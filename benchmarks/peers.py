@@ -1,0 +1,146 @@
+"""Compare hpcflow with the field, on two processes of this machine, and hold it to its aims.
+
+    python -m benchmarks.peers [--quick] [--output FILE]
+    python -m benchmarks.peers --markdown FILE
+
+The same work goes through hpcflow (journal on, TLS on), the standard library's pools, joblib,
+mpi4py.futures, plain Dask, Parsl, Ray, executorlib and libEnsemble, each used as its manual says
+(`--settings` tells how) and none with encryption but hpcflow. Those not installed are reported as
+such: `pip install 'hpcflow[peers]'`, and an MPI.
+
+Each round of a package is a process of its own, and the packages take turns, A B C A B C; figures
+are medians over the rounds. Every figure is a rate or a share, so a package that cannot do all the
+work in the time set for a figure does fewer tasks. Two ways to run hpcflow that are held against
+each other (journal, TLS, a raw round trip) take turns in one process. Nothing else should run on
+the machine meanwhile; the load when it began is in the result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from benchmarks.field.aims import aims
+from benchmarks.field.child import PAIRS, measure
+from benchmarks.field.crowd import crowd
+from benchmarks.field.effort import EFFORTS, EffortName
+from benchmarks.field.entrants import CANDIDATES, why_absent
+from benchmarks.field.pairs import OFF, ON, PLAIN, RAW, TLS
+from benchmarks.field.tables import Table, markdown, only, show, table, upright
+from benchmarks.measuring import Figures, machine, medians, write
+
+CROWD = "crowd"
+Cases = Mapping[str, Figures]
+
+
+def measured(names: Sequence[str], effort: EffortName, *, rounds: int) -> dict[str, list[Figures]]:
+    """Return the figures of each case, a mapping a round."""
+    found: dict[str, list[Figures]] = {}
+    for number in range(rounds):
+        for name in names:
+            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+            if name != CROWD:
+                _add(found, measure(name, effort).items())
+            elif number == 0:
+                _add(found, crowd(EFFORTS[effort]))
+    return found
+
+
+def _add(found: dict[str, list[Figures]], cases: Iterable[tuple[str, Figures]]) -> None:
+    for case, figures in cases:
+        found.setdefault(case, []).append(figures)
+
+
+def tables(cases: Cases) -> dict[str, Table]:
+    """Return all tables by title, those without rows left out."""
+    crowds = [name for name in cases if name.endswith("workers")]
+    found = {
+        "The field": table(only(cases, CANDIDATES), first="package"),
+        "hpcflow with and without its journal and TLS": upright(
+            only(cases, (ON, OFF, TLS, PLAIN, RAW)), first="figure"
+        ),
+        "Simulated workers": upright(only(cases, crowds), first="figure"),
+        "Aims": [
+            ("workload", "measure", "hpcflow", "aim", "verdict"),
+            *(aim.row() for aim in aims(cases)),
+        ],
+    }
+    return {title: rows for title, rows in found.items() if len(rows) > 1}
+
+
+@click.command()
+@click.option("--quick", "effort", flag_value="quick", help="Fewer tasks and one round: minutes.")
+@click.option("--tiny", "effort", flag_value="tiny", help="A few tasks: shows only that it runs.")
+@click.option("--rounds", default=None, type=int, help="Rounds.  [default: 3, or 1 if quick]")
+@click.option(
+    "--only",
+    "chosen",
+    type=click.Choice([*CANDIDATES, PAIRS, CROWD]),
+    multiple=True,
+    help="Measure only this package; `pairs`: hpcflow against itself; `crowd`: many workers.",
+)
+@click.option("--settings", is_flag=True, help="Say how each package is used, and do nothing.")
+@click.option(
+    "--markdown",
+    "earlier",
+    type=click.Path(exists=True, path_type=Path),
+    help="Print the tables of an earlier result for the documentation, and do nothing.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
+def main(
+    *,
+    effort: EffortName | None,
+    rounds: int | None,
+    chosen: Sequence[str],
+    settings: bool,
+    earlier: Path | None,
+    output: Path | None,
+) -> None:
+    """Compare hpcflow with other packages on this machine."""
+    if settings:
+        for name, candidate in CANDIDATES.items():
+            print(f"{name} ({candidate.version() or 'not installed'}): {candidate.settings}")
+    elif earlier is not None:
+        for title, rows in tables(json.loads(earlier.read_text())["medians"]).items():
+            print(f"{title}:\n\n{markdown(rows)}\n")
+    else:
+        compare(
+            chosen or (*CANDIDATES, PAIRS, CROWD),
+            effort or "full",
+            rounds=rounds or (1 if effort else 3),
+            output=output,
+        )
+
+
+def compare(names: Sequence[str], effort: EffortName, *, rounds: int, output: Path | None) -> None:
+    """Measure, print the tables, and write the result."""
+    here = machine()
+    reasons = {name: why_absent(name) for name in names if name in CANDIDATES}
+    absent = {name: reason for name, reason in reasons.items() if reason is not None}
+    found = measured([name for name in names if name not in absent], effort, rounds=rounds)
+    result = medians(found)
+    for title, rows in tables(result).items():
+        show(f"{title}: {effort}, medians of {rounds} rounds", rows)
+    for name, reason in absent.items():
+        print(f"{name} did not take part: {reason}")
+    write(
+        output,
+        {
+            "machine": here,
+            "effort": effort,
+            "versions": {name: CANDIDATES[name].version() for name in reasons},
+            "settings": {name: CANDIDATES[name].settings for name in reasons},
+            "absent": absent,
+            "medians": result,
+            "aims": [aim.record() for aim in aims(result)],
+            "rounds": found,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
