@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from dask.utils import parse_timedelta
 from distributed.scheduler import heartbeat_interval
 
+from hpcflow.batch.machine import MACHINES
 from hpcflow.farm.tuning import SETTINGS, inherited, settings, tuned
 
 FILES = sorted(SETTINGS.glob("*.yaml"))
@@ -43,6 +45,18 @@ if __name__ == "__main__":
             "kept": dask.config.config == before,
         }))
 """
+
+
+def test_settings_and_machines_come_with_the_package() -> None:
+    """`hpcflow/configs` is a link to `configs`; a wheel has the files that are declared."""
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    declared = project["tool"]["setuptools"]["package-data"]["hpcflow"]
+    package = root / "hpcflow"
+    files = [*FILES, *MACHINES.glob("*.toml")]
+    assert len(files) > len(FILES) == 2
+    for file in files:
+        assert any(file.relative_to(package).match(pattern) for pattern in declared), file
 
 
 @pytest.mark.parametrize("workers", [1, 1000])

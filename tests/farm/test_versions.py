@@ -82,6 +82,7 @@ def test_a_worker_with_another_hpcflow_is_refused_and_the_next_one_is_taken(
             waited = site.wait(slots=len(os.sched_getaffinity(0)))
             assert worker.wait(timeout=60) == FARM_ERROR
         reason = f"has hpcflow 9.9.9, and its scheduler has hpcflow {hpcflow.__version__}"
+        assert reason in site.drive(), "a driver that waits for its slots is told"
         assert waited.returncode == FARM_ERROR
         assert reason in waited.stderr
         assert reason in site.log("worker").splitlines()[-1]
