@@ -102,7 +102,8 @@ def worker(
         name = f"{name}-{rank}"
         if len(resources) > 1:  # srun shows each all of its node; jsrun its own share alone
             resources = [_own(resources, rank, node=allocation.node_name)]
-    os.environ.pop("HPCFLOW_RUN", None)  # a task that opens a farm opens one of its own
+    for variable in ("HPCFLOW_RUN", "HPCFLOW_SLOTS", "HPCFLOW_SHARDS"):
+        os.environ.pop(variable, None)  # a task that opens a farm opens one of its own
     place = Place(
         directory=RunDirectory(run.absolute()),
         host=address_of(interface),

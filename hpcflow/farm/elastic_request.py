@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from pathlib import Path
 
 from hpcflow.batch.allocation import read_allocation
+from hpcflow.batch.devices import devices_here
 from hpcflow.batch.machine import Machine, Queue
 from hpcflow.batch.text import check_directive_path, check_word
 from hpcflow.batch.walltime import show_walltime
@@ -159,7 +160,8 @@ class ElasticRequest:
         nodes = self.machine.nodes
         if not self._is_local:
             return {GPU: nodes.gpus} if nodes.gpus else {CPU: nodes.usable_cores}
-        devices = read_allocation().devices
+        given = read_allocation().devices
+        devices = devices_here() if given is None else given
         return {GPU: len(devices)} if devices else {CPU: len(os.sched_getaffinity(0))}
 
     @property
@@ -189,6 +191,7 @@ class ElasticRequest:
             walltime_s=int(self.walltime_s),
             queue=self._queue.name,
             account=self.account or machine.account,
+            slots=",".join(f"{p}:{n * self.bounds.maximum}" for p, n in self.slots.items()),
         )
         return ElasticProcesses(
             directory,

@@ -58,6 +58,8 @@ class WorkerOrder:
     walltime_s: int
     queue: str
     account: str | None
+    slots: str
+    """Slots of the farm at most, by pool, such as `gpu:160`."""
 
     def log(self, worker: str) -> Path:
         """Return the file for what a worker's job prints."""
@@ -320,6 +322,7 @@ def prologue(order: WorkerOrder, worker: str) -> Iterator[str]:
         every = ",".join(map(str, range(machine.nodes.gpus)))
         yield f'export {variable}="${{{variable}:-{every}}}"'
     yield f"export HPCFLOW_RUN={shlex.quote(str(order.run))}"
+    yield f"export HPCFLOW_SLOTS={order.slots}"
     yield f'export HPCFLOW_ENDS_AT="$(($(date +%s) + {order.walltime_s}))"'
     if machine.scratch is not None:
         yield f'export HPCFLOW_SCRATCH="{machine.scratch}"'

@@ -48,6 +48,7 @@ def _script(machine: Machine) -> str:
         walltime_s=9001,
         queue=machine.queues[0].name,
         account="abc123",
+        slots="gpu:160" if machine.nodes.gpus else "cpu:640",
     )
     assert machine.batch_system != "local"
     text: str = worker_job(order, machine.batch_system, "w7").job_script()

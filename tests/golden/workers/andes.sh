@@ -13,6 +13,7 @@
 #SBATCH --open-mode=append
 # Worker w7 of an elastic farm on andes. Its driver submits this script.
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=cpu:640
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/tmp"
 exec /ccs/proj/abc123/venv/bin/python -m hpcflow worker --run "$HPCFLOW_RUN" --farm 0123abcd --name w7 --interface ib0

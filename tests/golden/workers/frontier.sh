@@ -16,6 +16,7 @@
 # Worker w7 of an elastic farm on frontier. Its driver submits this script.
 module load rocm
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=gpu:160
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 exec /ccs/proj/abc123/venv/bin/python -m hpcflow worker --run "$HPCFLOW_RUN" --farm 0123abcd --name w7 --interface hsn0

@@ -15,6 +15,7 @@
 exec >> /gpfs/alpine/abc123/runs/replicas/logs/w7.log 2>&1
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES:-0,1,2,3}"
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=gpu:160
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/tmp"
 exec /ccs/proj/abc123/venv/bin/python -m hpcflow worker --run "$HPCFLOW_RUN" --farm 0123abcd --name w7 --interface ib0

@@ -10,6 +10,7 @@
 # Worker w7 of an elastic farm on summit. Its driver submits this script.
 module load cuda
 export HPCFLOW_RUN=/gpfs/alpine/abc123/runs/replicas
+export HPCFLOW_SLOTS=gpu:160
 export HPCFLOW_ENDS_AT="$(($(date +%s) + 9001))"
 export HPCFLOW_SCRATCH="/mnt/bb/$USER"
 {
