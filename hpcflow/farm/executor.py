@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, InvalidStateError
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from hpcflow.core.task import AnyOutcome, Succeeded
@@ -123,6 +124,16 @@ class FarmExecutor(Executor):
         self._calls.end(reason, cancel=cancel_futures)
         if wait:
             self._calls.wait()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Shut down and wait until every future is done; after Ctrl-C, wait for none."""
+        interrupted = error is not None and not isinstance(error, Exception)
+        self.shutdown(wait=not interrupted, cancel_futures=interrupted)
 
 
 class Calls:

@@ -20,7 +20,7 @@ from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, OUT_OF_TIME, SessionClosed
 from hpcflow.core.resources import pool_of
 from hpcflow.core.task import check_key
-from hpcflow.errors import FarmError, RequestError, WallTimeError, nearest
+from hpcflow.errors import BrokenFarmError, FarmError, RequestError, WallTimeError, nearest
 from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.call import CallNaming, run_call
 from hpcflow.farm.cluster import LocalProcesses, Processes, Start
@@ -726,7 +726,7 @@ def _reason(error: BaseException | None) -> str:
     match error:
         case KeyboardInterrupt():
             return "interrupted"
-        case WallTimeError():
+        case WallTimeError() | BrokenFarmError(__cause__=WallTimeError()):
             return OUT_OF_TIME
         case _:
             return f"error: {error!r}"
