@@ -563,6 +563,28 @@ def test_a_resumed_run_calls_nothing_again_whatever_comes_first(tmp_path: Path) 
     assert (verdict.offered, verdict.succeeded, verdict.failed) == (7, 6, 1)
 
 
+def test_what_an_error_interrupted_runs_when_the_run_is_resumed(tmp_path: Path, gate: Gate) -> None:
+    run = tmp_path / "run"
+
+    def drive(*, fail: bool) -> list[Any]:
+        with Farm(slots=1, run=run) as farm:
+            executor = farm.executor()
+            futures = [executor.submit(abs, -1)]
+            futures += [executor.submit(gate.pass_through, n) for n in range(5)]
+            wait_for(lambda: gate.came)
+            if fail:
+                raise LookupError
+            return [future.result() for future in futures]
+
+    with pytest.raises(LookupError):
+        drive(fail=True)
+    assert not verify(RunDirectory.existing(run)).complete
+    gate.open()
+    assert drive(fail=False) == [1, 0, 1, 2, 3, 4]
+    verdict = verify(RunDirectory.existing(run))
+    assert (verdict.complete, verdict.offered, verdict.succeeded) == (True, 6, 6)
+
+
 def test_a_call_that_raises_has_failed_for_the_journal(tmp_path: Path) -> None:
     with Farm(slots=1, run=tmp_path / "run") as farm, farm.executor() as executor:
         assert isinstance(executor.submit(divide, 1, 0).exception(), ZeroDivisionError)
