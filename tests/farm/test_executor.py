@@ -569,8 +569,8 @@ def test_what_an_error_interrupted_runs_when_the_run_is_resumed(tmp_path: Path, 
     def drive(*, fail: bool) -> list[Any]:
         with Farm(slots=1, run=run) as farm:
             executor = farm.executor()
-            futures = [executor.submit(abs, -1)]
-            futures += [executor.submit(gate.pass_through, n) for n in range(5)]
+            futures: list[Future[Any]] = [executor.submit(abs, -1)]
+            futures.extend(executor.submit(gate.pass_through, n) for n in range(5))
             wait_for(lambda: gate.came)
             if fail:
                 raise LookupError
