@@ -18,8 +18,10 @@ from typing import Any
 
 import dask
 import msgspec
+from dask.base import annotate
 from distributed import Client, Future
 from distributed.scheduler import KilledWorker
+from distributed.utils_comm import gather_from_workers
 
 from hpcflow.core.instruction import Chunk
 from hpcflow.core.stimulus import Leave
@@ -33,6 +35,8 @@ _PRIORITY = 1
 """Chunks go before plain Dask tasks, which may wait for a thread."""
 _ANY_CHUNK = 2**63 - 1
 _LARGE = 1 << 20
+_SUBMIT_S = 0.01
+"""Dask's client sends no more often than this: what comes meanwhile travels together [s]."""
 _ENDED = frozenset({"closing", "closed"})
 """A client's states when its scheduler is gone, or the farm is closing."""
 
@@ -42,6 +46,8 @@ class _Sent:
     """A chunk that is a Dask task, until its results have been told."""
 
     slot: str
+    address: str
+    """Its worker's."""
     errand: Errand
     work: bytes
     future: Future[Any] | None = None
@@ -86,14 +92,16 @@ class Tasks:
         self._session = uuid.uuid4().hex
         """Keeps the keys apart from those of a farm that has used the same scheduler before."""
         self._preloads = 0
-        self._shards: dict[str, Client] = {}
+        self._shards: dict[str, int] = {}
         self._queues: dict[str, _Queue] = {}
-        self._outbox: dict[str, list[_Sent]] = {}
-        """Chunks to submit, by their worker."""
+        self._outbox: dict[int, list[_Sent]] = {}
+        """Chunks to submit, by shard."""
+        self._submitted = 0.0
+        """When that was done last, by the loop's clock."""
 
     def add_worker(self, address: str, shard: int) -> None:
         """Keep a lane open to the worker at `address`, and use its scheduler."""
-        self._shards[address] = self._clients[shard - 1]
+        self._shards[address] = shard
         self._lanes.add_worker(address, shard)
 
     def remove_worker(self, address: str) -> None:
@@ -106,8 +114,9 @@ class Tasks:
         self._lanes.preload(name, blob)
 
     def kill(self, slot: str, chunk: int) -> None:
-        """Ask the worker to end the slot's runner."""
-        self._lanes.kill(slot, chunk)
+        """Ask the worker to end the slot's runner, unless it has ended by itself."""
+        if not self._queues[slot].down:
+            self._lanes.kill(slot, chunk)
 
     def forget(self, function: int) -> None:
         """Tell every worker that has the function to drop it."""
@@ -128,13 +137,13 @@ class Tasks:
         if place is None:
             return  # word of its end is in the mail, and gives the chunk back
         errand = self._errand(chunk, call, place=place, turn=queue.turn)
-        sent = _Sent(slot, errand, encode_work(chunk, call))
+        sent = _Sent(slot, place.address, errand, encode_work(chunk, call))
         queue.address = place.address
         queue.turn += 1
         queue.waiting.append(sent)
         if not self._outbox:
-            self._loop.call_soon(self._submit)
-        self._outbox.setdefault(place.address, []).append(sent)
+            self._loop.call_at(self._submitted + _SUBMIT_S, self._submit)
+        self._outbox.setdefault(self._shards[place.address], []).append(sent)
 
     def _errand(self, chunk: Chunk, call: Call, *, place: Place, turn: int) -> Errand:
         return Errand(
@@ -149,22 +158,25 @@ class Tasks:
         )
 
     def _submit(self) -> None:
+        """Hand what has been sent to Dask: one graph a scheduler, since each costs it the same."""
+        self._submitted = self._loop.time()
         outbox, self._outbox = self._outbox, {}
-        for address, chunks in outbox.items():
-            client = self._shards[address]
-            if client.status in _ENDED:
-                continue  # so its workers end, or the farm does
-            assert client.loop is not None, "the client has been started"
-            with _without_warning(chunks):
+        for shard, sent_to in outbox.items():
+            client = self._clients[shard - 1]
+            chunks = [sent for sent in sent_to if sent.reports is None]
+            if not chunks or client.status in _ENDED:
+                continue  # an ended client's workers end as well, or the farm does
+            places = {sent.errand.key: sent.address for sent in chunks}
+            with _without_warning(chunks), annotate(workers=places.__getitem__):
                 futures = client.map(
                     run_chunk,
                     [sent.errand for sent in chunks],
                     [sent.work for sent in chunks],
-                    key=[sent.errand.key for sent in chunks],
-                    workers=[address],
+                    key=list(places),
                     priority=_PRIORITY,
                     pure=False,
                 )
+            assert client.loop is not None, "the client has been started"
             for sent, future in zip(chunks, futures, strict=True):
                 sent.future = future
                 client.loop.add_callback(self._fetch, client, sent)
@@ -172,17 +184,20 @@ class Tasks:
     async def _fetch(self, client: Client, sent: _Sent) -> None:
         """Wait for a chunk's results and get them from its worker. Runs on the client's loop."""
         future = sent.future
+        result: object = None
         assert future is not None, "it is submitted"
-        result: bytes | Exception | None
         try:
-            found = await client.gather([future], errors="skip", direct=True, asynchronous=True)
-            result = found[0] if found else await future.exception(asynchronous=True)
+            result = await future.exception(asynchronous=True)
+            if future.status == "finished":
+                at = {future.key: [sent.address]}
+                data, *_ = await gather_from_workers(at, rpc=client.rpc)
+                result = data.get(future.key)
         except OSError as error:
             result = error
         with contextlib.suppress(RuntimeError):  # the farm's loop has been closed: too late
             self._loop.call_soon_threadsafe(self._back, sent, result)
 
-    def _back(self, sent: _Sent, result: bytes | Exception | None) -> None:
+    def _back(self, sent: _Sent, result: object) -> None:
         """Take in the results of a chunk, unless its slot has been given up meanwhile."""
         if sent.reports is not None:
             return
@@ -199,9 +214,8 @@ class Tasks:
 
     def _mourn(self, sent: _Sent) -> None:
         """End the runner of a chunk that Dask has dropped; then the chunk is sent again."""
-        client = self._shards[self._queues[sent.slot].address]
-        if client.status not in _ENDED:
-            self._lanes.kill(sent.slot, _ANY_CHUNK)
+        if self._clients[self._shards[sent.address] - 1].status not in _ENDED:
+            self.kill(sent.slot, _ANY_CHUNK)
 
     def _end(self, sent: _Sent, reports: list[Report]) -> None:
         sent.reports = reports

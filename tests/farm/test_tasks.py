@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from distributed import Client, Future
+from distributed import Client, Future, get_task_stream
 
 from hpcflow import Farm
 from hpcflow.core.stimulus import Leave
@@ -121,10 +121,12 @@ def test_a_chunk_of_a_runner_that_ends_takes_up_no_room_any_more(
     assert _threads(client) == {1}
 
 
-def test_a_farm_of_many_chunks_leaves_nothing_in_the_scheduler() -> None:
+def test_dasks_task_stream_shows_chunks_and_its_scheduler_forgets_them() -> None:
     with Farm(slots=2, transport="tasks") as farm:
-        naps = farm.map(time.sleep, [0.05] * 40)
-        assert sum(1 for _ in naps) == 40
+        with get_task_stream(farm.client) as stream:
+            assert sum(1 for _ in farm.map(time.sleep, [0.05] * 40)) == 40
+        assert all(shown["key"].startswith("chunk-") for shown in stream.data)
+        assert 1 <= len(stream.data) <= 40
         deadline = time.monotonic() + 60
         while (seen := _seen_by(farm.client))["tasks"]:
             assert time.monotonic() < deadline, f"it holds {seen['tasks']}"
