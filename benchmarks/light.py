@@ -3,7 +3,8 @@
 Real Dask workers under the farm's TLS, each with the farm's plugin, its own connections and its own
 place at the scheduler. They are light in that a process holds many of them, and in that their slots
 say that they are up without a runner behind them: neither the start of Python and the import of
-Dask for each worker, nor the start of runners, is in what is measured with them.
+Dask for each worker, nor the start of runners, nor Dask's monitor of each worker's process is in
+what is measured with them.
 
 Run by `benchmarks/launch.py`. Each process says `ready` when all is imported, begins when it is
 sent a line, and says when it is done.
@@ -41,6 +42,8 @@ from hpcflow.journal.directory import RunDirectory
 
 GPUS = 8
 """Slots of each light worker."""
+_MONITORS = {"distributed.admin.system-monitor.interval": "60s"}
+"""Each worker looks at its process twice a second; hundreds in one would do nothing else."""
 
 
 class LightSlots(Slots):
@@ -89,11 +92,10 @@ class LightSlots(Slots):
         match message:
             case ("chunk", int(slot), int(life), _, _, _, bytes(work)):
                 asyncio.get_running_loop().call_later(
-                    self._task_s, self._send, lane, ("out", slot, life), work, time.time()
+                    self._task_s,
+                    lambda began: lane.send(("out", slot, life, self._answer(work, began))),
+                    time.time(),
                 )
-
-    def _send(self, lane: Lane, head: Message, work: bytes, started: float) -> None:
-        lane.send((*head, self._answer(work, started)))
 
     def _answer(self, work: bytes, started: float) -> bytes:
         """Return what a runner would that has had every task of a chunk."""
@@ -128,7 +130,7 @@ def main() -> None:
 def work(run: Path, *, numbers: tuple[int, int], of: int, shards: int, task_s: float) -> None:
     """Be some of the farm's workers."""
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    dask.config.set(settings(of * GPUS // shards))
+    dask.config.set(settings(of * GPUS // shards) | _MONITORS)
     asyncio.run(_work(run, range(*numbers), of=of, shards=shards, task_s=task_s))
 
 

@@ -31,9 +31,35 @@ from benchmarks.field.effort import EFFORTS, EffortName
 from benchmarks.field.entrants import CANDIDATES, why_absent
 from benchmarks.field.pairs import OFF, ON, PLAIN, RAW, TLS
 from benchmarks.field.tables import Table, markdown, only, show, table, upright
+from benchmarks.field.workloads import (
+    BLOBS,
+    MICRO,
+    NAPS,
+    NOOP,
+    SORTED,
+    STREAMS,
+    TUNED_MICRO,
+    TUNED_NOOP,
+    UNSORTED,
+)
 from benchmarks.measuring import Figures, machine, medians, write
 
 CROWD = "crowd"
+BULK = {
+    NOOP: "no-op [1/s]",
+    TUNED_NOOP: "tuned chunk",
+    NAPS[0.001]: "1 ms",
+    NAPS[0.01]: "10 ms",
+    UNSORTED: "unsorted",
+    SORTED: "longest first",
+}
+ONWARD = {
+    **{name: f"{width} in flight [1/s]" for width, name in STREAMS.items()},
+    BLOBS: "1 MiB [1/s]",
+    MICRO: "microsecond [1/s]",
+    TUNED_MICRO: "tuned chunk",
+}
+"""Short names of figures, for tables of the field."""
 Cases = Mapping[str, Figures]
 
 
@@ -55,11 +81,21 @@ def _add(found: dict[str, list[Figures]], cases: Iterable[tuple[str, Figures]]) 
         found.setdefault(case, []).append(figures)
 
 
+def field(cases: Cases, names: Mapping[str, str]) -> Table:
+    """Return a row for each package and a column for each of some figures."""
+    found = {
+        case: {short: figures[name] for name, short in names.items() if name in figures}
+        for case, figures in only(cases, CANDIDATES).items()
+    }
+    return table(found, first="package", columns=tuple(names.values()))
+
+
 def tables(cases: Cases) -> dict[str, Table]:
     """Return all tables by title, those without rows left out."""
     crowds = [name for name in cases if name.endswith("workers")]
     found = {
-        "The field": table(only(cases, CANDIDATES), first="package"),
+        "The field, all tasks known (shares are of the ideal)": field(cases, BULK),
+        "The field, streams of no-op tasks, and tasks of a microsecond": field(cases, ONWARD),
         "hpcflow with and without its journal and TLS": upright(
             only(cases, (ON, OFF, TLS, PLAIN, RAW)), first="figure"
         ),

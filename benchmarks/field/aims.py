@@ -80,7 +80,7 @@ def aims(cases: Cases) -> list[Aim]:
 
 def _bulk(cases: Cases) -> list[Aim]:
     noops = "50,000 no-op tasks, as completed"
-    million = "1,000,000 tasks of 1 µs"
+    million = "1,000,000 tasks of a microsecond"
     against = {DASK: 400.0, PARSL: 200.0, RAY: 150.0, POOL: 4.0}
     return [
         *(
@@ -142,7 +142,7 @@ def _streams(cases: Cases) -> list[Aim]:
         figure, workload = STREAMS[width], f"stream of no-op tasks, {width} in flight"
         best = max(
             (name for name in RIVALS if _at(cases, name, figure) is not None),
-            key=lambda name: cases[name][figure],  # noqa: B023  # used at once
+            key=lambda name: cases[name][figure],
             default=RIVALS[0],
         )
         found.append(
@@ -194,7 +194,7 @@ def _costs(cases: Cases) -> list[Aim]:
         for name in (NOOP, *STREAMS.values())
     ]
     crowds = sorted(
-        (int(name.split()[1].replace(",", "")) for name in cases if name.startswith("lanes,"))
+        int(name.split()[1].replace(",", "")) for name in cases if name.startswith("lanes,")
     )
     for transport in ("lanes", "tasks"):
         for workers in crowds:

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 
 from benchmarks.field.effort import EFFORTS, EffortName
-from benchmarks.field.entrants import CANDIDATES, HPCFLOW, HPCFLOW_OFF, command
+from benchmarks.field.entrants import CANDIDATES, command
 from benchmarks.field.pairs import pairs
-from benchmarks.field.workloads import BLOBS, blobs, figures, micro
+from benchmarks.field.workloads import blobs, figures, micro
 from benchmarks.peer import ROOT, environment_with
 
 PAIRS = "pairs"
@@ -66,7 +66,7 @@ def run(name: str, effort_name: EffortName) -> Mapping[str, dict[str, float]]:
         found = {"start [s]": time.perf_counter() - began, **dict(figures(entrant, effort))}
         if candidate.micro:
             found |= dict(micro(entrant, effort))
-        if name not in (HPCFLOW, HPCFLOW_OFF, "libEnsemble"):
+        if candidate.blobs:
             found |= dict(blobs(entrant, effort))
     return {name: found}
 

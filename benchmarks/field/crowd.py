@@ -3,8 +3,7 @@
 The workers are light ones (`benchmarks/light.py`): real Dask workers under TLS, many to a process,
 whose slots answer after a while instead of running anything. Tasks are as long as it takes for all
 slots together to end a thousand a second, so with more workers they are longer, and each travels
-alone. What scheduler and driver use while nothing is asked of them is measured before, and not
-counted.
+alone. What scheduler and driver use at rest is measured afterwards, and not counted.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ SCHEDULER = "scheduler's CPU per task [ms]"
 DRIVER = "driver's CPU per task [ms]"
 _SHORTEST_S = 0.12
 """Longer than this, tasks travel alone [s]."""
-_IDLE_S = 3.0
+_REST_S = 5.0
 
 
 def crowd(effort: Effort) -> Iterator[tuple[str, Figures]]:
@@ -80,13 +79,12 @@ def _drive(farm: Site, transport: str, workers: int, *, tasks: int) -> Figures:
     driver.wait_for("ready")
     driver.begin()
     driver.wait_for("up")
-    scheduler = _share(farm.schedulers)
-    idle = _share([driver])
     used, began = cpu_s(farm.schedulers), time.perf_counter()
     driver.begin()
     driver.wait_for("done")
     took = time.perf_counter() - began
     used = cpu_s(farm.schedulers) - used
+    scheduler, idle = _at_rest(farm.schedulers, [driver])
     driver.begin()
     assert driver.process.stdout is not None
     told = json.loads(driver.process.stdout.readline())
@@ -100,12 +98,12 @@ def _drive(farm: Site, transport: str, workers: int, *, tasks: int) -> Figures:
     }
 
 
-def _share(peers: Sequence[Peer]) -> float:
-    """Return what processes use when nothing is asked of them, as a share of a core."""
+def _at_rest(*groups: Sequence[Peer]) -> list[float]:
+    """Return what each group of processes uses while nothing is asked of it [share of a core]."""
     time.sleep(1.0)  # what led up to this shall be over
-    before = cpu_s(peers)
-    time.sleep(_IDLE_S)
-    return (cpu_s(peers) - before) / _IDLE_S
+    before = [cpu_s(peers) for peers in groups]
+    time.sleep(_REST_S)
+    return [(cpu_s(peers) - used) / _REST_S for peers, used in zip(groups, before, strict=True)]
 
 
 @click.command()

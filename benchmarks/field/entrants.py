@@ -30,6 +30,8 @@ class Candidate:
     """What is to be installed; None for the standard library."""
     micro: bool = False
     """Whether tasks of a microsecond are for it."""
+    blobs: bool = True
+    """Whether tasks of bytes are for it."""
     environment: tuple[tuple[str, str], ...] = ()
     """Variables that its process needs."""
 
@@ -66,7 +68,7 @@ CANDIDATES: dict[str, Candidate] = {
         environment=(("RAY_AUTH_MODE", "disabled"), ("RAY_USAGE_STATS_ENABLED", "0")),
     ),
     "executorlib": Candidate(open=workflows.executorlib, distribution="executorlib"),
-    "libEnsemble": Candidate(open=ensemble.libensemble, distribution="libensemble"),
+    "libEnsemble": Candidate(open=ensemble.libensemble, distribution="libensemble", blobs=False),
 }
 
 

@@ -13,7 +13,7 @@ from benchmarks.field.entrant import SLOTS, Entrant
 from benchmarks.field.farms import farm
 from benchmarks.field.raw import raw
 from benchmarks.field.work import nap, noop
-from benchmarks.field.workloads import BLOBS, NAPS, NOOP, STREAMS, blobs
+from benchmarks.field.workloads import NAPS, NOOP, STREAMS, blobs
 
 MILLISECOND = NAPS[0.001]
 ON, OFF = "journal on", "journal off"

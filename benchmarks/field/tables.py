@@ -23,9 +23,10 @@ def text(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"  # noqa: PLR2004  # three digits
 
 
-def table(cases: Mapping[str, Figures], *, first: str) -> Table:
-    """Return a row for each case and a column for each figure."""
-    names = list(dict.fromkeys(name for figures in cases.values() for name in figures))
+def table(cases: Mapping[str, Figures], *, first: str, columns: Sequence[str] = ()) -> Table:
+    """Return a row for each case and a column for each figure, or for those of these names."""
+    every = columns or (name for figures in cases.values() for name in figures)
+    names = list(dict.fromkeys(every))
     rows = [[case, *(text(figures.get(name)) for name in names)] for case, figures in cases.items()]
     return [[first, *names], *rows]
 

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Sequence
 
-LONGEST_FIRST = "longest first"
 SIGMA = 1.0
 """Of the logarithm of durations: the longest of 600 is some fifteen times the mean."""
 
@@ -43,4 +42,4 @@ def skewed_s(count: int, *, mean_s: float, seed: int = 2022) -> list[float]:
 
 def bound_s(durations_s: Sequence[float], *, slots: int) -> float:
     """Return how long these tasks take on so many slots at the very least [s]."""
-    return max(math.fsum(durations_s) / slots, max(durations_s))
+    return max(math.fsum(durations_s) / slots, *durations_s)

@@ -91,7 +91,7 @@ def parsl() -> Iterator[Entrant]:
 
 @contextlib.contextmanager
 def ray() -> Iterator[Entrant]:
-    """A node of two CPUs, without dashboard: remote tasks, taken by `ray.wait`."""
+    """Two CPUs of one node, without dashboard: remote tasks, taken by `ray.wait`."""
     import ray
 
     ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, configure_logging=False)

@@ -14,9 +14,9 @@ from benchmarks.field.work import bound_s, echo, microsecond, nap, noop, skewed_
 
 NOOP = "no-op tasks [1/s]"
 TUNED_NOOP = "no-op tasks, tuned chunk [1/s]"
-MICRO = "1 µs tasks [1/s]"
-TUNED_MICRO = "1 µs tasks, tuned chunk [1/s]"
-GROWTH = "1 µs tasks: growth of the driver's memory [MiB]"
+MICRO = "microsecond tasks [1/s]"
+TUNED_MICRO = "microsecond tasks, tuned chunk [1/s]"
+GROWTH = "microsecond tasks: growth of the driver's memory [MiB]"
 NAPS = {0.001: "1 ms tasks: share of the ideal", 0.01: "10 ms tasks: share of the ideal"}
 STREAMS = {width: f"stream of no-op tasks, {width} in flight [1/s]" for width in (2, 8, 64)}
 SORTED = "log-normal tasks, longest first: share of the bound"
