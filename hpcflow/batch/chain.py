@@ -69,7 +69,7 @@ def standing(system: BatchSystem, record: JobRecord, run: Path) -> tuple[str, Jo
     return (ran or seen)[-1]
 
 
-def run_goes_on(code: int, *, left_s: float | None, out_of_time: bool) -> bool:
+def run_goes_on(code: int, *, left_s: float | None, cut_short: bool) -> bool:
     """Say whether a follow-up should continue a run, by how its driver ended.
 
     Parameters
@@ -78,12 +78,12 @@ def run_goes_on(code: int, *, left_s: float | None, out_of_time: bool) -> bool:
         Exit code of the driver.
     left_s
         What is left of the wall time [s], where that is known.
-    out_of_time
-        Whether the run says that it has stopped because no task fitted in that any more.
+    cut_short
+        Whether the run's record says that it was not the driver that ended its last session.
     """
     if code == 0:
         return False
-    return out_of_time or code in _RESUMABLE or (left_s is not None and left_s < LAST_S)
+    return cut_short or code in _RESUMABLE or (left_s is not None and left_s < LAST_S)
 
 
 def cancel_followers(system: BatchSystem, record: JobRecord, job: str) -> None:

@@ -192,7 +192,8 @@ def _ending(plan: _Plan) -> Iterator[str]:
     yield "end_steps() {"
     if plan.request.follow_ups:
         yield "    local code=$?"
-        yield '    [[ -n "$stopped" ]] || hpcflow follow-up --run "$HPCFLOW_RUN" --ended "$code"'
+        yield '    [[ -n "$stopped" ]] ||'
+        yield '        hpcflow follow-up --run "$HPCFLOW_RUN" --ended "$code" --lasted "$SECONDS"'
     yield '    [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null'
     yield f"    {plan.launcher.end_steps}"
     yield "    for _ in {1..100}; do # 20 s to end in order"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from hpcflow.batch.record import JobRecord, read_record, write_record
 from hpcflow.cli.jobs import sole_submission
 from hpcflow.cli.steps import run_option
 from hpcflow.core.event import OUT_OF_TIME, SessionClosed
+from hpcflow.errors import FarmError
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.reader import last_event
 
 NOT_NEEDED = 1
+_NO_FARM = f"error: {FarmError.__name__}("
+"""How a session's reason begins that its farm has ended: the scheduler died, or a node with it."""
 
 
 @click.command("follow-up")
@@ -29,11 +33,20 @@ NOT_NEEDED = 1
     type=int,
     help="Exit code with which the driver of this batch job has ended.",
 )
-def follow_up(run: Path, *, code: int | None) -> int:
+@click.option(
+    "--lasted",
+    "lasted_s",
+    metavar="SECONDS",
+    type=float,
+    default=math.inf,
+    help="How long ago the batch job began: what ended before was another one's.",
+)
+def follow_up(run: Path, *, code: int | None, lasted_s: float) -> int:
     """Ask whether this batch job of a chain is needed; with --ended, end those that are not.
 
     Exits with 1 if the batch job is not needed: a driver before it has ended by itself, with its
-    work done or for a fault of its own. A run that was stopped from outside goes on.
+    work done or for a fault of its own. A run that was cut short, by the end of the wall time, a
+    signal or the loss of its farm, goes on.
 
     \b
     Example:
@@ -46,15 +59,18 @@ def follow_up(run: Path, *, code: int | None) -> int:
             return 0  # submitted by hand: it belongs to no chain
         if code is None:
             return NOT_NEEDED if record.over else 0
-        stopped = _out_of_time(directory)
-        if not run_goes_on(code, left_s=_left_s(allocation), out_of_time=stopped):
+        cut_short = _cut_short(directory, since=time.time() - lasted_s)
+        if not run_goes_on(code, left_s=_left_s(allocation), cut_short=cut_short):
             _end_chain(directory, record, allocation.job)
     return 0
 
 
-def _out_of_time(directory: RunDirectory) -> bool:
+def _cut_short(directory: RunDirectory, *, since: float) -> bool:
+    """Say whether the last session ended since then, for want of wall time or of its farm."""
     last = last_event(directory.journal)
-    return isinstance(last, SessionClosed) and last.reason == OUT_OF_TIME
+    if not isinstance(last, SessionClosed) or last.at < since:
+        return False
+    return last.reason == OUT_OF_TIME or last.reason.startswith(_NO_FARM)
 
 
 def _left_s(allocation: Allocation) -> float | None:

@@ -18,7 +18,7 @@ from tests.batch.test_local import until
 
 
 @pytest.mark.parametrize(
-    ("code", "left_s", "out_of_time", "goes_on"),
+    ("code", "left_s", "cut_short", "goes_on"),
     [
         (0, 1000.0, False, False),
         (0, LAST_S / 2, False, False),
@@ -35,9 +35,9 @@ from tests.batch.test_local import until
     ],
 )
 def test_a_run_goes_on_unless_its_driver_has_ended_by_itself(
-    code: int, left_s: float | None, out_of_time: bool, goes_on: bool
+    code: int, left_s: float | None, cut_short: bool, goes_on: bool
 ) -> None:
-    assert run_goes_on(code, left_s=left_s, out_of_time=out_of_time) is goes_on
+    assert run_goes_on(code, left_s=left_s, cut_short=cut_short) is goes_on
 
 
 def test_each_follow_up_depends_on_the_one_before(

@@ -181,7 +181,10 @@ def test_jsrun_works_in_a_batch_job_alone(place: Path) -> None:
 # looks for them; the scheduler only has to be there.
 _HPCFLOW = """
 case "$1" in
-scheduler) echo '{}' > "$HPCFLOW_RUN/scheduler.json"; exec sleep 600 ;;
+scheduler)
+    [[ "$*" == *"--shard 2"* ]] && name=scheduler-2.json || name=scheduler.json
+    echo '{}' > "$HPCFLOW_RUN/$name"
+    exec sleep 600 ;;
 worker)
     echo "$CUDA_VISIBLE_DEVICES" > "$HPCFLOW_RUN/w.$$"
     exec sleep 600 ;;
@@ -190,10 +193,11 @@ esac
 """
 
 
+@pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("worker_per", ["node", "slot"])
 @pytest.mark.parametrize("explicit", [False, True])
 def test_the_script_for_summit_runs_from_the_scheduler_to_the_drivers_exit_code(
-    worker_per: str, explicit: bool, place: Path
+    shards: int, worker_per: str, explicit: bool, place: Path
 ) -> None:
     workers = 2 if worker_per == "node" else 12
     write_program(place / "programs", "hpcflow", _HPCFLOW.replace("WORKERS", str(workers)))
@@ -210,6 +214,7 @@ def test_the_script_for_summit_runs_from_the_scheduler_to_the_drivers_exit_code(
             programs=place / "programs",
             nodes=2,
             worker_per=worker_per,
+            shards=shards,
             arguments=("it's",),
         ),
         machine=machine,

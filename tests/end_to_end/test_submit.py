@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from hpcflow.batch.chain import cancel_all
 from hpcflow.batch.machine import MACHINES
-from hpcflow.batch.record import read_record
+from hpcflow.batch.record import log_of, read_record
 from hpcflow.batch.system import JobState
 from hpcflow.cli import main
 from hpcflow.journal.directory import RunDirectory
@@ -40,6 +41,29 @@ if __name__ == "__main__":
         for outcome in farm.map(place, range(48)):
             print(*outcome.result(), "seen")
 """
+
+
+_IS_ENDED_ONCE = """
+import os, signal
+from hpcflow import Farm
+
+if __name__ == "__main__":
+    with Farm() as farm:
+        for count, outcome in enumerate(farm.map(abs, range(-8, 0))):
+            if not outcome.replayed and count == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def _lsf_here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory with an LSF of one host, and a machine's file for it, `here.toml`."""
+    monkeypatch.chdir(place)
+    for name, text in install_lsf(place / "lsf", Cluster(hosts=1), os.environ).items():
+        monkeypatch.setenv(name, text)
+    summit = (MACHINES / "summit.toml").read_text()
+    for there, here in (('"ib0"', '"lo"'), ('"/mnt/bb/$USER"', '"/tmp"'), ("setup =", "#")):
+        summit = summit.replace(there, here)
+    Path("here.toml").write_text(summit)
 
 
 def _submit_and_wait(*more: str, machine: str = "laptop") -> list[str]:
@@ -82,13 +106,7 @@ def test_a_submitted_driver_uses_the_farm_of_its_batch_job_and_a_second_one_cont
 def test_on_lsf_every_slot_has_a_gpu_of_its_own(
     worker_per: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, text in install_lsf(tmp_path / "lsf", Cluster(hosts=1), os.environ).items():
-        monkeypatch.setenv(name, text)
-    summit = (MACHINES / "summit.toml").read_text()
-    for there, here in (('"ib0"', '"lo"'), ('"/mnt/bb/$USER"', '"/tmp"'), ("setup =", "#")):
-        summit = summit.replace(there, here)
-    Path("here.toml").write_text(summit)
+    _lsf_here(tmp_path, monkeypatch)
     Path("driver.py").write_text(_DEVICES)
 
     seen = {
@@ -99,6 +117,28 @@ def test_on_lsf_every_slot_has_a_gpu_of_its_own(
     assert len(seen) == 6
     assert sorted(device for _, device in seen) == list("012345")
     assert verify(RunDirectory(tmp_path / "r")).succeeded == 48
+
+
+def test_on_lsf_a_follow_up_finishes_what_a_driver_that_was_ended_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lsf_here(tmp_path, monkeypatch)
+    Path("driver.py").write_text(_IS_ENDED_ONCE)
+    options = ("--machine", "here.toml", "--walltime", "5m", "--run", "r", "--account", "abc123")
+    submitted = CliRunner().invoke(main, ["submit", "driver.py", *options, "--follow-ups", "2"])
+    assert submitted.exit_code == 0, submitted.stderr
+    record = read_record(Path("r"))
+    assert record is not None
+    system, deadline = record.system_in(Path("r")), time.monotonic() + _LONGEST_S
+    while any(system.state(job).live for job in record.chain) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    cancel_all(system, list(record.chain))
+    printed = CliRunner().invoke(main, ["logs", "r"]).stdout
+    states = [system.state(job) for job in record.chain]
+    assert states == [JobState.FAILED, JobState.SUCCEEDED, JobState.FAILED], printed
+    assert not log_of(Path("r"), record.chain[2]).exists()
+    verdict = verify(RunDirectory(tmp_path / "r"))
+    assert (verdict.complete, verdict.succeeded, verdict.sessions) == (True, 8, 2)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ stopped='' # by a signal, as when the wall time is over: then a follow-up goes o
 trap 'stopped=1; exit 143' INT TERM
 end_steps() {
     local code=$?
-    [[ -n "$stopped" ]] || hpcflow follow-up --run "$HPCFLOW_RUN" --ended "$code"
+    [[ -n "$stopped" ]] ||
+        hpcflow follow-up --run "$HPCFLOW_RUN" --ended "$code" --lasted "$SECONDS"
     [[ -z "${waiting-}" ]] || kill "$waiting" 2> /dev/null
     scancel --quiet --signal=TERM "$SLURM_JOB_ID"
     for _ in {1..100}; do # 20 s to end in order

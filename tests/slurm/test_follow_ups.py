@@ -55,6 +55,25 @@ def test_a_batch_job_that_is_killed_at_once_is_followed(tmp_path: Path) -> None:
     assert dict(second.values()) == {str(n): n * n for n in range(20)}
 
 
+def test_a_batch_job_that_loses_its_first_node_is_followed(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, WAITS_HALF_WAY), tmp_path / "run"
+    gate = tmp_path / "gate"
+    submit(path, run, "--follow-ups", "1", "--", tmp_path / "notes", gate, nodes=2)
+    first, second = chain_of(run)
+    first.until(lambda: len(list(first.values())) == 10)
+    head = min(host for host, _ in places(first))
+    update = ("scontrol", "update", f"nodename={head}")
+    assert call(*update, "state=down", "reason=test").returncode == 0
+    try:
+        assert first.wait() in {"NODE_FAIL", "FAILED"}
+        gate.touch()
+        second.assert_succeeded()
+    finally:
+        call(*update, "state=resume")
+    assert dict(second.values()) == {str(n): n * n for n in range(20)}
+    assert sum(isinstance(event, SessionOpened) for event in second.events()) == 2
+
+
 def test_a_driver_that_fails_ends_the_chain(tmp_path: Path) -> None:
     run = tmp_path / "run"
     submit(driver(tmp_path, FAILS), run, "--follow-ups", "2")
