@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
-import shutil
-import tempfile
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
@@ -16,40 +12,29 @@ from typing import Any, Self
 
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.batch.machine import load_machine
-from hpcflow.clock import SystemClock
-from hpcflow.core.event import FINISHED, OUT_OF_TIME, SessionClosed
+from hpcflow.core.event import FINISHED, OUT_OF_TIME
 from hpcflow.core.resources import pool_of
 from hpcflow.core.task import check_key
-from hpcflow.errors import BrokenFarmError, FarmError, RequestError, WallTimeError, nearest
+from hpcflow.errors import BrokenFarmError, FarmError, RequestError, WallTimeError
 from hpcflow.farm.allocated import AllocatedProcesses
-from hpcflow.farm.call import CallNaming, run_call
+from hpcflow.farm.call import run_call
 from hpcflow.farm.cluster import LocalProcesses, Processes, Start
-from hpcflow.farm.dispatcher import JOIN_LIMIT_S, Dispatcher
 from hpcflow.farm.executor import Calls, FarmExecutor
-from hpcflow.farm.flow import Outcomes, Port, Stream
-from hpcflow.farm.interrupts import late_interrupt, quiet_dask
-from hpcflow.farm.lanes import Lanes
+from hpcflow.farm.flow import Outcomes, Stream
 from hpcflow.farm.mail import Preload, Statistics
-from hpcflow.farm.members import Members
-from hpcflow.farm.modules import driver_path
-from hpcflow.farm.pickling import fingerprint, name_of, pickle_call, pickle_function
+from hpcflow.farm.pickling import pickle_call
 from hpcflow.farm.request import (
     Key,
     Number,
     Order,
     StageOptions,
-    StageRequest,
     Weights,
     check_limit,
-    check_seed,
     share_machine,
 )
-from hpcflow.farm.run import Run, open_run
-from hpcflow.farm.stage import Naming
-from hpcflow.farm.tasks import Tasks
-from hpcflow.farm.transport import Call, Report, Transport, TransportName, check_transport
-from hpcflow.farm.versions import own_versions
-from hpcflow.farm.wire import Setup
+from hpcflow.farm.session import Session, Terms
+from hpcflow.farm.stages import Stages
+from hpcflow.farm.transport import TransportName
 from hpcflow.journal.directory import RunDirectory
 
 
@@ -159,12 +144,14 @@ class Farm:
 
         self._open(
             start,
-            run=allocation.run if run is None else run,
-            slots=allocation.slots or found,
-            seed=seed,
-            transport=transport,
-            ensemble=ensemble,
-            reuse_changed=reuse_changed,
+            Terms(
+                run=allocation.run if run is None else run,
+                slots=allocation.slots or found,
+                seed=seed,
+                transport=transport,
+                ensemble=ensemble,
+                reuse_changed=reuse_changed,
+            ),
         )
 
     @classmethod
@@ -243,8 +230,7 @@ class Farm:
         )
         request.check(None if run is None else Path(run))
         farm, bounds = cls.__new__(cls), request.bounds
-        farm._open(  # noqa: SLF001  # another way to make one
-            request.start,
+        terms = Terms(
             run=run,
             slots={pool: n * max(1, bounds.minimum) for pool, n in request.slots.items()},
             most_slots=bounds.maximum * bounds.slots,
@@ -253,105 +239,25 @@ class Farm:
             ensemble=ensemble,
             reuse_changed=reuse_changed,
         )
+        farm._open(request.start, terms)  # noqa: SLF001  # another way to make one
         return farm
 
-    def _open(
-        self,
-        start: Start,
-        *,
-        run: str | os.PathLike[str] | None,
-        slots: Mapping[str, int],
-        most_slots: int | None = None,
-        seed: int | None,
-        transport: TransportName,
-        ensemble: Mapping[str, Any] | None,
-        reuse_changed: bool,
-    ) -> None:
-        """Open the run, start the processes and follow them.
-
-        Parameters
-        ----------
-        start
-            Starts the processes, or finds them.
-        slots
-            Slots asked for, by pool.
-        most_slots
-            How many there may be, and not before the batch system gives them, if the farm is
-            elastic.
-        """
-        check_seed(seed)
-        check_transport(transport)
-        self._transport = transport
-        self._slots = slots
-        self._most_slots = most_slots
-        self._reuse_changed = reuse_changed
-        self._ranks: dict[str, int] = {}
-        """The rank of every stage that was opened."""
-        self._functions = itertools.count(1)
-        self._stages: weakref.WeakSet[Outcomes | Stream | Calls] = weakref.WeakSet()
+    def _open(self, start: Start, terms: Terms) -> None:
+        self._terms = terms
+        self._under_way: weakref.WeakSet[Outcomes | Stream | Calls] = weakref.WeakSet()
         self._closed = False
-        self._run: Run | None = None
-        self._clock = SystemClock()
-        if run is not None:
-            self._run = open_run(
-                RunDirectory(Path(run).absolute()),
-                seed=seed,
-                slots=sum(slots.values()),
-                elastic=most_slots is not None,
-                ensemble=ensemble,
-                clock=self._clock,
-            )
-            self._directory = self._run.directory
-        else:
-            self._directory = RunDirectory(Path(tempfile.mkdtemp(prefix="hpcflow-")))
-            self._directory.create()
-        self.seed: int = (
-            self._run.seed if self._run else int.from_bytes(os.urandom(6)) if seed is None else seed
-        )
+        session = self._session = Session(start, terms)
+        self.seed = session.seed
         """Seed of the run."""
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._let_go, "error: the farm could not be started")
-            with late_interrupt():
-                self._start(start, undo)
-            undo.pop_all()
-
-    def _start(self, start: Start, undo: contextlib.ExitStack) -> None:
-        self._processes = start(self._directory, keep_logs=self._run is not None)
-        undo.callback(self._processes.close)
-        self._clients = self._processes.connect()
-        self.client = self._clients[0]
+        self.client = session.clients[0]
         """The plain Dask client, usable alongside; that of the first shard where there are more."""
-        for client in self._clients:
-            undo.callback(client.close)
-        self._dispatcher = Dispatcher(
-            clock=self._clock,
-            journal=self._run.writer if self._run else None,
-            slots=sum(self._slots.values()),
-            expected=self._most_slots or 1,
-            join_limit_s=None if self._most_slots else JOIN_LIMIT_S,
-            ends_at=read_allocation().ends_at,
+        self._stages = Stages(
+            pools=terms.slots,
+            run=session.run,
+            clock=session.clock,
+            post=session.dispatcher.post,
+            reuse_changed=terms.reuse_changed,
         )
-        self._dispatcher.start(self._make_transport)
-        undo.callback(self._dispatcher.close, for_good=False)
-        members = Members(self._clients, self._dispatcher.post)
-        self._processes.guard(members.gone, self._dispatcher)
-        members.follow()
-
-    def _make_transport(self, report: Callable[[Report], None]) -> Transport:
-        root = self._directory.path.absolute()
-        setup = Setup(
-            versions=own_versions(),
-            sys_path=driver_path(),
-            directory=str(Path.cwd()),
-            run_seed=self.seed,
-            run_directory=str(root) if self._run else None,
-            scratch=str(root),
-            ends_at=read_allocation().ends_at,
-            logs=str(self._directory.logs.absolute()) if self._run else None,
-        )
-        if self._transport == "tasks":
-            return Tasks(report, setup=setup, clients=self._clients)
-        return Lanes(report, setup=setup, connection=self.client.connection_args)
 
     # -- work
 
@@ -423,7 +329,8 @@ class Farm:
             )
         items = iter(tasks)
         total = len(tasks) if isinstance(tasks, Sized) else None
-        request = self._request(
+        self._check_open()
+        request = self._stages.request(
             "map",
             function,
             StageOptions(
@@ -439,11 +346,14 @@ class Farm:
                 total=total,
             ),
         )
+        stages = self._stages
         if isinstance(tasks, list | tuple):
-            self._naming(request).rehearse(tasks)
-        outcomes = Outcomes(request, items, naming=self._naming(request), port=self._port(request))
-        self._ranks[request.name] = request.policy.rank
-        self._stages.add(outcomes)
+            stages.naming(request).rehearse(tasks)
+        outcomes = Outcomes(
+            request, items, naming=stages.naming(request), port=stages.port(request)
+        )
+        stages.keep(request)
+        self._under_way.add(outcomes)
         return outcomes
 
     def stream(
@@ -480,7 +390,8 @@ class Farm:
         RequestError
             If the request cannot be met.
         """
-        request = self._request(
+        self._check_open()
+        request = self._stages.request(
             "stream",
             function,
             StageOptions(
@@ -499,12 +410,12 @@ class Farm:
         check_limit(most_in_flight)
         stream = Stream(
             request,
-            naming=self._naming(request),
-            port=self._port(request),
+            naming=self._stages.naming(request),
+            port=self._stages.port(request),
             most_in_flight=most_in_flight,
         )
-        self._ranks[request.name] = request.policy.rank
-        self._stages.add(stream)
+        self._stages.keep(request)
+        self._under_way.add(stream)
         return stream
 
     def executor(
@@ -533,20 +444,20 @@ class Farm:
         RequestError
             If the request cannot be met.
         """
+        self._check_open()
         options = StageOptions(
-            stage=self._free_name("executor") if stage is None else stage,
+            stage=self._stages.free_name("executor") if stage is None else stage,
             retries=retries,
             time_limit_s=time_limit_s,
             pool=pool,
             mixed=True,
         )
-        request = self._request("executor", run_call, options)
-        record = self._run.recorded.stages.get(request.name) if self._run else None
-        calls = Calls(CallNaming(request.name, record, in_run=self._run is not None))
-        port = self._port(request)
+        request = self._stages.request("executor", run_call, options)
+        calls = Calls(self._stages.call_naming(request))
+        port = self._stages.port(request)
         calls.follow(Outcomes(request, calls.read(), naming=calls.naming, port=port))
-        self._ranks[request.name] = request.policy.rank
-        self._stages.add(calls)
+        self._stages.keep(request)
+        self._under_way.add(calls)
         return FarmExecutor(calls)
 
     def preload(self, name: str, load: Callable[..., Any], *args: Any) -> None:
@@ -561,88 +472,24 @@ class Farm:
             If `load` or an argument cannot be pickled.
         """
         self._check_open()
-        self._dispatcher.post(Preload(check_key(name), pickle_call(load, args)))
-
-    def _request(
-        self, kind: str, function: Callable[[Any], Any], options: StageOptions
-    ) -> StageRequest:
-        self._check_open()
-        options.check(self._slots)
-        blob = pickle_function(function)
-        name = self._name_stage(function, options.stage)
-        return StageRequest(
-            name=name,
-            kind=kind,
-            function=function,
-            key=options.key,
-            weights=options.weights,
-            policy=options.policy(rank=self._rank(options.after)),
-            call=Call(number=next(self._functions), blob=blob, limit_s=options.time_limit_s),
-            total=options.total,
-        )
-
-    def _rank(self, after: str | Sequence[str]) -> int:
-        names = [after] if isinstance(after, str) else after
-        for name in names:
-            if name not in self._ranks:
-                raise RequestError(
-                    f"cannot open a stage after {name!r}: {nearest(name, self._ranks)} Correct"
-                    " `after`, or open that stage first."
-                )
-        return max((self._ranks[name] + 1 for name in names), default=0)
-
-    def _name_stage(self, function: Callable[[Any], Any], stage: str | None) -> str:
-        if stage is None:
-            return self._free_name(name_of(function))
-        name = check_key(stage)
-        if name in self._ranks:
-            raise RequestError(
-                f"cannot open stage {stage!r} twice: a stage names one map or stream of a run."
-                " Choose another name."
-            )
-        return name
-
-    def _free_name(self, base: str) -> str:
-        names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
-        return next(name for name in names if name not in self._ranks)
-
-    def _naming(self, request: StageRequest) -> Naming:
-        record = self._run.recorded.stages.get(request.name) if self._run else None
-        return Naming(request, record, reuse_changed=self._reuse_changed)
-
-    def _port(self, request: StageRequest) -> Port:
-        mark = fingerprint(request.function)
-        record = self._run.recorded.stages.get(request.name) if self._run else None
-        if record and record.opened.fingerprint != mark and not self._reuse_changed:
-            raise RequestError(
-                f"cannot resume stage {request.name!r}: the source of function"
-                f" {record.opened.function} has changed since the run was begun. Use a new run"
-                " directory, or Farm(reuse_changed=True) to keep what was recorded."
-            )
-        return Port(
-            post=self._dispatcher.post,
-            clock=self._clock,
-            directory=self._run.directory if self._run else None,
-            recorded=self._run.recorded if self._run else None,
-            fingerprint=mark,
-        )
+        self._session.dispatcher.post(Preload(check_key(name), pickle_call(load, args)))
 
     # -- the farm itself
 
     @property
     def directory(self) -> RunDirectory | None:
         """The run directory; None where the farm keeps no run."""
-        return self._run.directory if self._run else None
+        return self._session.run.directory if self._session.run else None
 
     @property
     def process_ids(self) -> dict[str, int]:
         """Ids of the farm's own processes by name: `scheduler`, and each worker's name."""
-        return self._processes.pids
+        return self._session.processes.pids
 
     def statistics(self) -> Statistics:
         """Return how many slots are up and what became of the tasks so far."""
         self._check_open()
-        return self._dispatcher.statistics()
+        return self._session.dispatcher.statistics()
 
     def wait_for_slots(self, count: int | None = None, *, timeout_s: float = 120.0) -> None:
         """Wait until slots take tasks.
@@ -663,39 +510,26 @@ class Farm:
             If more are wanted than the farm has.
         """
         self._check_open()
-        asked = sum(self._slots.values())
-        has = self._most_slots or asked
+        asked = sum(self._terms.slots.values())
+        has = self._terms.most_slots or asked
         wanted = asked if count is None else count
         if wanted > has:
             raise RequestError(
                 f"cannot wait for {wanted} slots: the farm has {has}. Ask Farm for more."
             )
-        self._dispatcher.wait_for_slots(wanted, timeout_s=timeout_s)
+        self._session.dispatcher.wait_for_slots(wanted, timeout_s=timeout_s)
 
     def close(self) -> None:
         """Record what is back and end every process. What is not done is given up."""
         if not self._closed:
-            for stage in list(self._stages):
+            for stage in list(self._under_way):
                 stage.close()
         self._close(FINISHED)
 
     def _close(self, reason: str) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(quiet_dask())
-            stack.callback(self._let_go, reason)
-            stack.callback(self._processes.close)
-            stack.callback(self._dispatcher.close, for_good=reason == FINISHED)
-            for client in self._clients:
-                client.close()
-
-    def _let_go(self, reason: str) -> None:
-        if self._run is not None:
-            self._run.close(SessionClosed(at=self._clock.now(), reason=reason))
-        else:
-            shutil.rmtree(self._directory.path, ignore_errors=True)
+        if not self._closed:
+            self._closed = True
+            self._session.close(reason)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -714,9 +548,9 @@ class Farm:
             self.close()
             return
         self._close(_reason(error))
-        if self._run is not None:
+        if self.directory is not None:
             error.add_note(
-                f"hpcflow: what came back is recorded in {str(self._run.directory.path)!r};"
+                f"hpcflow: what came back is recorded in {str(self.directory.path)!r};"
                 " run the same command again to resume."
             )
 
