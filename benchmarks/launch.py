@@ -124,31 +124,37 @@ def join(workers: int, shards: int) -> Figures:
         peers = [
             farm.start(
                 *("-m", "benchmarks.light", "work", "--run", farm.run.path),
-                *("--numbers", str(first), str(last)),
+                *("--numbers", str(start), str(stop)),
                 *("--of", str(workers), "--shards", str(shards)),
             )
-            for first, last in itertools.pairwise(edges)
+            for start, stop in itertools.pairwise(edges)
         ]
         driver = farm.driver()
         for peer in (*peers, driver):
             peer.wait_for("ready")
-        before, began = cpu_s(farm.schedulers), time.perf_counter()
+        parties = {"schedulers": farm.schedulers, "light": peers, "driver": [driver]}
+
+        def spent() -> dict[str, float]:
+            return {name: cpu_s(members) for name, members in parties.items()}
+
+        first, began = spent(), time.perf_counter()
         for peer in peers:
             peer.begin()
         for peer in peers:
             peer.wait_for("joined")
-        joined, spent = time.perf_counter() - began, cpu_s(farm.schedulers) - before
-        light_s, before = cpu_s(peers), driver.cpu_s()
+        joined, then = time.perf_counter() - began, spent()
         driver.begin()
         driver.wait_for("up")
-        ready = time.perf_counter() - began
+        ready, last = time.perf_counter() - began, spent()
+        each_ms = {name: 1e3 * (then[name] - first[name]) / workers for name in parties}
         return {
             "all joined [s]": joined,
             "then all lanes open, all slots ready [s]": ready - joined,
             "in all [s]": ready,
-            "scheduler's CPU per join [ms]": 1e3 * spent / workers,
-            "light workers' CPU per join [ms]": 1e3 * light_s / workers,
-            "driver's CPU for all lanes [s]": driver.cpu_s() - before,
+            "CPU of all processes in all [s]": sum(last.values()) - sum(first.values()),
+            "scheduler's CPU per join [ms]": each_ms["schedulers"],
+            "light workers' CPU per join [ms]": each_ms["light"],
+            "driver's CPU for all lanes [s]": last["driver"] - then["driver"],
         }
 
 
