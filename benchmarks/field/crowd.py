@@ -32,7 +32,6 @@ SCHEDULER = "scheduler's CPU per task [ms]"
 DRIVER = "driver's CPU per task [ms]"
 _SHORTEST_S = 0.12
 """Longer than this, tasks travel alone [s]."""
-_REST_S = 5.0
 
 
 def crowd(effort: Effort) -> Iterator[tuple[str, Figures]]:
@@ -43,7 +42,10 @@ def crowd(effort: Effort) -> Iterator[tuple[str, Figures]]:
         with site(slots=workers * GPUS, shards=1) as farm:
             _join(farm, workers)
             for transport in TRANSPORTS:
-                yield case(transport, workers), _drive(farm, transport, workers, tasks=tasks)
+                figures = _drive(
+                    farm, transport, workers=workers, tasks=tasks, rest_s=effort.rest_s
+                )
+                yield case(transport, workers), figures
 
 
 def case(transport: str, workers: int) -> str:
@@ -70,7 +72,7 @@ def _join(farm: Site, workers: int) -> None:
         peer.wait_for("joined")
 
 
-def _drive(farm: Site, transport: str, workers: int, *, tasks: int) -> Figures:
+def _drive(farm: Site, transport: str, *, workers: int, tasks: int, rest_s: float) -> Figures:
     driver = farm.start(
         *("-m", __name__, "--transport", transport, "--tasks", str(tasks)),
         *("--slots", str(workers * GPUS)),
@@ -84,7 +86,7 @@ def _drive(farm: Site, transport: str, workers: int, *, tasks: int) -> Figures:
     driver.wait_for("done")
     took = time.perf_counter() - began
     used = cpu_s(farm.schedulers) - used
-    scheduler, idle = _at_rest(farm.schedulers, [driver])
+    scheduler, idle = _at_rest(farm.schedulers, [driver], rest_s=rest_s)
     driver.begin()
     assert driver.process.stdout is not None
     told = json.loads(driver.process.stdout.readline())
@@ -98,12 +100,12 @@ def _drive(farm: Site, transport: str, workers: int, *, tasks: int) -> Figures:
     }
 
 
-def _at_rest(*groups: Sequence[Peer]) -> list[float]:
+def _at_rest(*groups: Sequence[Peer], rest_s: float) -> list[float]:
     """Return what each group of processes uses while nothing is asked of it [share of a core]."""
-    time.sleep(1.0)  # what led up to this shall be over
+    time.sleep(rest_s / 3)  # what led up to this shall be over
     before = [cpu_s(peers) for peers in groups]
-    time.sleep(_REST_S)
-    return [(cpu_s(peers) - used) / _REST_S for peers, used in zip(groups, before, strict=True)]
+    time.sleep(rest_s)
+    return [(cpu_s(peers) - used) / rest_s for peers, used in zip(groups, before, strict=True)]
 
 
 @click.command()

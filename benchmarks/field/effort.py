@@ -28,6 +28,8 @@ class Effort:
     crowds: tuple[int, int]
     """Simulated workers: few and many."""
     crowd_tasks: int
+    rest_s: float
+    """For how long processes are watched at rest [s]."""
 
 
 EFFORTS: dict[EffortName, Effort] = {
@@ -43,6 +45,7 @@ EFFORTS: dict[EffortName, Effort] = {
         pairs=5,
         crowds=(100, 1000),
         crowd_tasks=100_000,
+        rest_s=10.0,
     ),
     "quick": Effort(
         budget_s=0.7,
@@ -56,6 +59,7 @@ EFFORTS: dict[EffortName, Effort] = {
         pairs=2,
         crowds=(32, 128),
         crowd_tasks=3000,
+        rest_s=3.0,
     ),
     "tiny": Effort(
         budget_s=0.05,
@@ -69,5 +73,6 @@ EFFORTS: dict[EffortName, Effort] = {
         pairs=1,
         crowds=(1, 2),
         crowd_tasks=20,
+        rest_s=0.1,
     ),
 }
