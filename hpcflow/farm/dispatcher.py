@@ -11,11 +11,9 @@ import asyncio
 import contextlib
 import math
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import assert_never
 
 from hpcflow.clock import Clock
 from hpcflow.core.dispatch import Dispatch
@@ -33,6 +31,7 @@ from hpcflow.core.instruction import (
 from hpcflow.core.resources import pool_of
 from hpcflow.core.stimulus import Cancel, Exhaust, Join, Leave, Offer, Open, Return, Tick
 from hpcflow.errors import FarmError, HpcflowError, JournalError, WallTimeError
+from hpcflow.farm.loop import Loop
 from hpcflow.farm.mail import (
     Broken,
     CancelStage,
@@ -46,7 +45,6 @@ from hpcflow.farm.mail import (
     Worker,
     Workload,
 )
-from hpcflow.farm.occupancy import Occupancy
 from hpcflow.farm.recording import (
     record_cancel,
     record_chunk,
@@ -56,6 +54,7 @@ from hpcflow.farm.recording import (
     record_stage,
     record_success,
 )
+from hpcflow.farm.roster import Roster
 from hpcflow.farm.stage import Inbox
 from hpcflow.farm.transport import DiskFull, GaveUp, Joined, Report, Transport, Unforeseen
 from hpcflow.farm.wire import SlotInfo
@@ -140,60 +139,25 @@ class Dispatcher:
         self._dispatch = Dispatch(expected=expected)
         self._stages: dict[str, _Open] = {}
         self._places: dict[str, SlotJoined] = {}
-        self._refusals: dict[str, str] = {}
-        self._taken: dict[str, SlotInfo] = {}
-        """Slots that are up."""
-        self._devices = Occupancy()
-        """Those on each device of each host."""
+        self._roster = Roster()
         self._awaited = 0
         """Slots that the driver waits for."""
         self._counts = _Counts()
-        self._mail: deque[Request | Report] = deque()
-        self._waking = False
         self._group = _Group()
         """What is being worked off."""
         self._abandoned: dict[str, int] = {}
         """Tasks of each stage that was given up, but perhaps not for good."""
         self._error: HpcflowError | None = None
         self._changed = threading.Condition()
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="hpcflow-dispatcher", daemon=True)
+        self._loop: Loop[Request | Report] = Loop(empty=self._empty, unforeseen=self._unforeseen)
+        self.post = self._loop.post
 
     # -- from any thread
 
     def start(self, make_transport: Callable[[Callable[[Report], None]], Transport]) -> None:
         """Start the loop."""
-        self._thread.start()
-        self.call(self._begin, make_transport)
-
-    def post(self, mail: Request | Report) -> None:
-        """Put something into the mailbox."""
-        self._mail.append(mail)
-        if not self._waking:
-            self._waking = True
-            ours = threading.get_ident() == self._thread.ident
-            wake = self.loop.call_soon if ours else self.loop.call_soon_threadsafe
-            with contextlib.suppress(RuntimeError):  # the loop has been closed: too late
-                wake(self._empty)
-
-    def call(self, function: Callable[..., Any], *args: Any, timeout_s: float | None = None) -> Any:
-        """Run a function on the loop and return what it returns.
-
-        Raises
-        ------
-        TimeoutError
-            If that takes longer than `timeout_s`: the loop may have ended.
-        """
-        done: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                done.set_result(function(*args))
-            except BaseException as error:  # noqa: BLE001  # it is raised in the caller's thread
-                done.set_exception(error)
-
-        self.loop.call_soon_threadsafe(run)
-        return done.result(timeout_s)
+        self._loop.start()
+        self._loop.call(self._begin, make_transport)
 
     def statistics(self) -> Statistics:
         """Return what the farm is doing now."""
@@ -211,14 +175,14 @@ class Dispatcher:
     def workload(self) -> Workload | None:
         """Return what there is to do and who does nothing; None in a farm that ends or broke."""
         with contextlib.suppress(RuntimeError, TimeoutError):
-            answer: Workload | None = self.call(self._workload, timeout_s=_ANSWER_S)
+            answer: Workload | None = self._loop.call(self._workload, timeout_s=_ANSWER_S)
             return answer
         return None
 
     def release(self, worker: str) -> bool:
         """Let go of a worker's slots, and return True, unless one of them has a task."""
         with contextlib.suppress(RuntimeError, TimeoutError):
-            answer: bool = self.call(self._release, worker, timeout_s=_ANSWER_S)
+            answer: bool = self._loop.call(self._release, worker, timeout_s=_ANSWER_S)
             return answer
         return False
 
@@ -239,10 +203,10 @@ class Dispatcher:
         if self._error is not None:
             raise self._error
         if not enough:
-            why = next(iter(self._refusals.values()), "no worker has reported a problem")
             raise FarmError(
                 f"cannot get {count} slots within {timeout_s:g} s: {self._dispatch.slots} are up"
-                f" ({why}). Wait longer, or look into the logs of the run directory."
+                f" ({self._roster.trouble}). Wait longer, or look into the logs of the run"
+                " directory."
             )
 
     def close(self, *, for_good: bool) -> None:
@@ -253,31 +217,23 @@ class Dispatcher:
         for_good
             Whether stages that were given up stay so; else they are left to be resumed.
         """
-        self.call(self._finish, for_good)
-        asyncio.run_coroutine_threadsafe(self._let_go(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        self._loop.call(self._finish, for_good)
+        self._loop.end(self._transport.close())
 
     # -- on the loop
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.set_exception_handler(self._unforeseen)
-        self.loop.run_forever()
 
     def _begin(self, make_transport: Callable[[Callable[[Report], None]], Transport]) -> None:
         self._transport = make_transport(self.post)
         if self._journal is not None:
-            self.loop.call_later(_SYNC_S, self._sync, self._journal)
+            self._loop.call_later(_SYNC_S, self._sync, self._journal)
         self._tick()
         if self._join_limit_s is not None:
-            self.loop.call_later(_LOOK_S, self._expect_slots, self._join_limit_s)
+            self._loop.call_later(_LOOK_S, self._expect_slots, self._join_limit_s)
 
     def _tick(self) -> None:
         """Tell the state machine what time it is, and stop once nothing fits in what is left."""
         left_s = math.inf if self._ends_at is None else self._ends_at - self._clock.now() - MARGIN_S
-        self.post(Tick(self.loop.time(), left_s))
+        self.post(Tick(self._loop.time(), left_s))
         out_of_time = self._dispatch.out_of_time
         if out_of_time is not None and self._error is None:
             stage, takes_s = out_of_time
@@ -289,24 +245,24 @@ class Dispatcher:
                 )
             )
         if self._error is None:
-            self.loop.call_later(_TICK_S, self._tick)
+            self._loop.call_later(_TICK_S, self._tick)
 
     def _expect_slots(self, limit_s: float) -> None:
         """Break, rather than wait for ever, where a stage has no slot."""
         slotless = [name for name in self._stages if not self._dispatch.slots_for(name)]
-        now = self.loop.time()
+        now = self._loop.time()
         self._slotless_since = {name: self._slotless_since.get(name, now) for name in slotless}
         for name, since in self._slotless_since.items():
             if now - since > limit_s and self._error is None:
-                why = next(iter(self._refusals.values()), "no worker has reported a problem")
                 self._break(
                     FarmError(
                         f"cannot run stage {name!r}: no slot has been there for it for"
-                        f" {limit_s:g} s ({why}). Look into the logs of the run directory."
+                        f" {limit_s:g} s ({self._roster.trouble}). Look into the logs of the run"
+                        " directory."
                     )
                 )
         if self._error is None:
-            self.loop.call_later(min(_LOOK_S, limit_s), self._expect_slots, limit_s)
+            self._loop.call_later(min(_LOOK_S, limit_s), self._expect_slots, limit_s)
 
     def _sync(self, journal: JournalWriter) -> None:
         if self._error is not None:
@@ -317,13 +273,9 @@ class Dispatcher:
             if isinstance(error, JournalError):
                 self._break(error)
             elif self._error is None:
-                self.loop.call_later(_SYNC_S, self._sync, journal)
+                self._loop.call_later(_SYNC_S, self._sync, journal)
 
-        self.loop.run_in_executor(None, journal.sync).add_done_callback(done)
-
-    async def _let_go(self) -> None:
-        await self._transport.close()
-        await self.loop.shutdown_default_executor()
+        self._loop.run_beside(journal.sync).add_done_callback(done)
 
     def _finish(self, for_good: bool) -> None:
         self._empty()
@@ -344,8 +296,7 @@ class Dispatcher:
 
     def _empty(self) -> None:
         """Work off the mailbox: decide, send, record, and only then deliver."""
-        self._waking = False
-        mail = self._mail
+        mail = self._loop.mail
         if self._error is not None:
             self._turn_away(self._error)
             return
@@ -372,8 +323,8 @@ class Dispatcher:
         return True
 
     def _turn_away(self, error: HpcflowError) -> None:
-        while self._mail:
-            mail = self._mail.popleft()
+        while self._loop.mail:
+            mail = self._loop.mail.popleft()
             if isinstance(mail, OpenStage):
                 mail.inbox.end(error)
 
@@ -387,18 +338,16 @@ class Dispatcher:
     def _workload(self) -> Workload | None:
         if self._error is not None:
             return None
-        idle: dict[str, bool] = {}
-        for slot, info in self._taken.items():
-            idle[info.worker] = idle.get(info.worker, True) and self._dispatch.is_idle(slot)
-        return Workload(demand=max(self._dispatch.demand, self._awaited), workers=idle)
+        demand = max(self._dispatch.demand, self._awaited)
+        return Workload(demand=demand, workers=self._roster.idle_workers(self._dispatch.is_idle))
 
     def _release(self, worker: str) -> bool:
         self._empty()
-        slots = [slot for slot, info in self._taken.items() if info.worker == worker]
+        slots = self._roster.of_worker(worker)
         if not all(self._dispatch.is_idle(slot) for slot in slots):
             return False
         now, why = self._clock.now(), f"worker {worker} is not needed"
-        self._mail.extend(
+        self._loop.mail.extend(
             Leave(slot=slot, reason=why, at=now, on_request=True, more=slot != slots[-1])
             for slot in slots
         )
@@ -411,9 +360,7 @@ class Dispatcher:
             case Return() | Join():
                 self._do(self._dispatch.handle(report), group)
             case Leave(slot=slot, reason=reason, at=at):
-                gone = self._taken.pop(slot, None)
-                if gone is not None:
-                    self._devices.remove(gone)
+                if self._roster.leave(slot):
                     group.events.append(SlotLost(at=at, slot=slot, reason=reason))
                     self._notify()
                 self._do(self._dispatch.handle(report), group)
@@ -455,19 +402,11 @@ class Dispatcher:
                 assert_never(request)
 
     def _join(self, info: SlotInfo, group: _Group) -> None:
-        rivals = self._devices.rivals(info)
-        if len(rivals) >= info.sharing:
-            self._refuse(
-                info.name,
-                f"cannot use slot {info.name}: {', '.join(rivals)} is on device"
-                f" {info.uuid or info.device} of {info.host} already, and {info.sharing} may be."
-                " Mend the launcher's options, or ask for more slots a device.",
-            )
+        refusal = self._roster.join(info)
+        if refusal is not None:
+            self._refuse(info.name, refusal)
             return
-        self._taken[info.name] = info
-        self._devices.add(info)
         place = self._places[info.name] = record_join(info, at=self._clock.now())
-        self._refusals.pop(info.name, None)
         group.events.append(place)
         self._do(self._dispatch.handle(Join(info.name, pool_of(info.device))), group)
         self._notify()
@@ -577,8 +516,8 @@ class Dispatcher:
     # -- trouble
 
     def _refuse(self, slot: str, reason: str) -> None:
-        self._refusals[slot] = reason
-        if self._dispatch.slots == 0 and len(self._refusals) >= self._wanted_slots:
+        refused = self._roster.refuse(slot, reason)
+        if self._dispatch.slots == 0 and refused >= self._wanted_slots:
             self._break(
                 FarmError(
                     f"cannot start any of {self._wanted_slots} slots: {slot} says:\n{reason}\n"
@@ -597,14 +536,9 @@ class Dispatcher:
             inbox.end(error)
         self._notify()
 
-    def _unforeseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _unforeseen(self, error: BaseException) -> None:
         """Break, rather than leave the driver waiting, on an error that nothing else handles."""
-        loop.default_exception_handler(context)
-        error = context.get("exception")
-        if error is not None:
-            self._break(
-                FarmError(f"cannot go on: the dispatcher failed: {error!r}. Resume the run.")
-            )
+        self._break(FarmError(f"cannot go on: the dispatcher failed: {error!r}. Resume the run."))
 
     def _notify(self) -> None:
         with self._changed:

@@ -14,7 +14,7 @@ import pytest
 from hpcflow import Farm
 from hpcflow.core.event import SlotJoined
 from hpcflow.core.resources import CPU
-from hpcflow.farm.occupancy import Occupancy
+from hpcflow.farm.roster import Occupancy
 from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import SlotInfo
 from hpcflow.testing.gpus import FakeGpu, install_nvml
