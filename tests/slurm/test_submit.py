@@ -154,6 +154,20 @@ def test_two_shards_serve_the_slots_of_their_own_nodes(tmp_path: Path) -> None:
     assert not job.run.scheduler_file(2).exists()
 
 
+def test_the_loss_of_a_shards_scheduler_loses_only_its_slots(tmp_path: Path) -> None:
+    path, run = driver(tmp_path, WAITS_HALF_WAY), tmp_path / "run"
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    job = submit(path, run, "--shards", "2", "--", notes, gate, nodes=4)
+    job.until(lambda: len(list(job.values())) == 10 and len(places(job)) == 8)
+    os.kill(json.loads(job.run.scheduler_file(2).read_bytes())["pid"], signal.SIGKILL)
+    job.until(lambda: sum(isinstance(event, SlotLost) for event in job.events()) == 4)
+    gate.touch()
+    assert job.wait() == "COMPLETED", job.logs()
+    lost = {event.slot for event in job.events() if isinstance(event, SlotLost)}
+    assert lost == {f"node{node}.{slot}" for node in (3, 4) for slot in (0, 1)}
+    assert dict(job.values()) == {str(n): n * n for n in range(20)}
+
+
 def test_a_shard_whose_workers_cannot_start_costs_its_slots_alone(tmp_path: Path) -> None:
     path, run = driver(tmp_path, WAITS_HALF_WAY), RunDirectory(tmp_path / "run")
     options = ("--machine", "test-slurm", "--walltime", "5m", "--run", run.path, "--nodes", "4")
