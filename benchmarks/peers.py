@@ -1,7 +1,7 @@
 """Compare hpcflow with the field, on two processes of this machine, and hold it to its aims.
 
     python -m benchmarks.peers [--quick] [--output FILE]
-    python -m benchmarks.peers --markdown FILE
+    python -m benchmarks.peers --markdown FILE [--into PAGE]...
 
 The same work goes through hpcflow (journal on, TLS on), the standard library's pools, joblib,
 mpi4py.futures, plain Dask, Parsl, Ray, executorlib and libEnsemble, each used as its manual says
@@ -24,13 +24,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks.field.aims import aims
+from benchmarks.field.aims import REPORTED, aims
 from benchmarks.field.child import PAIRS, measure
 from benchmarks.field.crowd import crowd
 from benchmarks.field.effort import EFFORTS, EffortName
 from benchmarks.field.entrants import CANDIDATES, why_absent
 from benchmarks.field.pairs import OFF, ON, PLAIN, RAW, TLS
-from benchmarks.field.tables import Table, markdown, only, show, table, upright
+from benchmarks.field.tables import Table, only, publish, show, table, upright
 from benchmarks.field.workloads import (
     BLOBS,
     MICRO,
@@ -60,6 +60,15 @@ ONWARD = {
     TUNED_MICRO: "tuned chunk",
 }
 """Short names of figures, for tables of the field."""
+AIMS = ("workload", "measure", "hpcflow", "aim", "verdict")
+TITLES = {
+    "field": "The field, all tasks known (shares are of the ideal)",
+    "field-streams": "The field, streams of no-op tasks, and tasks of a microsecond",
+    "pairs": "hpcflow with and without its journal and TLS",
+    "crowd": "Simulated workers",
+    "aims": "Aims",
+    "reported": "Without an aim",
+}
 Cases = Mapping[str, Figures]
 
 
@@ -91,21 +100,18 @@ def field(cases: Cases, names: Mapping[str, str]) -> Table:
 
 
 def tables(cases: Cases) -> dict[str, Table]:
-    """Return all tables by title, those without rows left out."""
+    """Return all tables by name, those without rows left out."""
     crowds = [name for name in cases if name.endswith("workers")]
+    rows = [aim.row() for aim in aims(cases)]
     found = {
-        "The field, all tasks known (shares are of the ideal)": field(cases, BULK),
-        "The field, streams of no-op tasks, and tasks of a microsecond": field(cases, ONWARD),
-        "hpcflow with and without its journal and TLS": upright(
-            only(cases, (ON, OFF, TLS, PLAIN, RAW)), first="figure"
-        ),
-        "Simulated workers": upright(only(cases, crowds), first="figure"),
-        "Aims": [
-            ("workload", "measure", "hpcflow", "aim", "verdict"),
-            *(aim.row() for aim in aims(cases)),
-        ],
+        "field": field(cases, BULK),
+        "field-streams": field(cases, ONWARD),
+        "pairs": upright(only(cases, (ON, OFF, TLS, PLAIN, RAW)), first="figure"),
+        "crowd": upright(only(cases, crowds), first="figure"),
+        "aims": [AIMS, *(row for row in rows if row[-1] != REPORTED)],
+        "reported": [AIMS[:3], *(row[:3] for row in rows if row[-1] == REPORTED)],
     }
-    return {title: rows for title, rows in found.items() if len(rows) > 1}
+    return {name: rows for name, rows in found.items() if len(rows) > 1}
 
 
 @click.command()
@@ -126,6 +132,13 @@ def tables(cases: Cases) -> dict[str, Table]:
     type=click.Path(exists=True, path_type=Path),
     help="Print the tables of an earlier result for the documentation, and do nothing.",
 )
+@click.option(
+    "--into",
+    "pages",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="With --markdown: put the tables into this page instead, between its marks.",
+)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
 def main(
     *,
@@ -134,6 +147,7 @@ def main(
     chosen: Sequence[str],
     settings: bool,
     earlier: Path | None,
+    pages: Sequence[Path],
     output: Path | None,
 ) -> None:
     """Compare hpcflow with other packages on this machine."""
@@ -141,8 +155,7 @@ def main(
         for name, candidate in CANDIDATES.items():
             print(f"{name} ({candidate.version() or 'not installed'}): {candidate.settings}")
     elif earlier is not None:
-        for title, rows in tables(json.loads(earlier.read_text())["medians"]).items():
-            print(f"{title}:\n\n{markdown(rows)}\n")
+        publish(tables(json.loads(earlier.read_text())["medians"]), pages)
     else:
         compare(
             chosen or (*CANDIDATES, PAIRS, CROWD),
@@ -159,8 +172,8 @@ def compare(names: Sequence[str], effort: EffortName, *, rounds: int, output: Pa
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
     found = measured([name for name in names if name not in absent], effort, rounds=rounds)
     result = medians(found)
-    for title, rows in tables(result).items():
-        show(f"{title}: {effort}, medians of {rounds} rounds", rows)
+    for name, rows in tables(result).items():
+        show(f"{TITLES[name]}: {effort}, medians of {rounds} rounds", rows)
     for name, reason in absent.items():
         print(f"{name} did not take part: {reason}")
     write(

@@ -1,6 +1,7 @@
 """Idle slots at the end of skewed work: Figures 4 and 5 of Coletti, Davidson & Sedova (2022).
 
     python -m benchmarks.tail [--quick] [--output FILE] [--figure FILE.html]
+    python -m benchmarks.tail --markdown FILE [--into PAGE]...
 
 3,000 tasks of which few are long (the paper's Figure 4A; here sleeps, scaled down in time), given
 sorted by duration, longest first, and unsorted, go through
@@ -17,6 +18,7 @@ Figures 4B and 5, and the makespan against its bound, max(sum of durations / slo
 from __future__ import annotations
 
 import contextlib
+import json
 import statistics
 import sys
 import tempfile
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.field.tables import show, table
+from benchmarks.field.tables import publish, show, table
 from benchmarks.field.work import bound_s, skewed_s
 from benchmarks.measuring import Figures, machine, write
 from hpcflow import Farm
@@ -277,6 +279,19 @@ def _plot_both(
 @click.option("--quick", is_flag=True, help="600 tasks of 0.15 s on 12 slots.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Write the figures as HTML.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
+@click.option(
+    "--markdown",
+    "earlier",
+    type=click.Path(exists=True, path_type=Path),
+    help="Print the table of an earlier result for the documentation, and do nothing.",
+)
+@click.option(
+    "--into",
+    "pages",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    help="With --markdown: put the table into this page instead, between its marks.",
+)
 def main(
     *,
     tasks: int | None,
@@ -285,10 +300,21 @@ def main(
     quick: bool,
     figure: Path | None,
     output: Path | None,
+    earlier: Path | None,
+    pages: Sequence[Path],
 ) -> None:
     """Show how slots idle at the end of skewed work."""
+    if earlier is not None:
+        cases = json.loads(earlier.read_text())["figures"]
+        publish({"tail": table(cases, first="case")}, pages)
+        return
     count, width, mean = (600, 12, 0.15) if quick else (3000, 45, 0.25)
     work = Work(durations_s=skewed_s(tasks or count, mean_s=mean_s or mean), slots=slots or width)
+    compare(work, figure=figure, output=output)
+
+
+def compare(work: Work, *, figure: Path | None, output: Path | None) -> None:
+    """Measure, print and write what comes of it."""
     here = machine()
     runs = measure(work)
     idle = {name: run.idle_s(work.slots) for name, run in runs.items()}

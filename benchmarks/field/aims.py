@@ -26,6 +26,8 @@ from benchmarks.measuring import Figures
 Cases = Mapping[str, Figures]
 RIVALS = (PARSL, RAY, DASK)
 """Those whose best is the measure of streams."""
+REPORTED = "reported"
+"""The verdict on what has no aim."""
 FLAT = 1.3
 """A cost grows with the workers if it is this many times what it was with few."""
 
@@ -47,7 +49,7 @@ class Aim:
         if self.found is None:
             return "not measured"
         if self.least is None and self.most is None:
-            return "reported"
+            return REPORTED
         met = (self.least is None or self.found >= self.least) and (
             self.most is None or self.found <= self.most
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -41,6 +42,26 @@ def markdown(rows: Table) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def publish(blocks: Mapping[str, Table], pages: Sequence[Path]) -> None:
+    """Print tables for the documentation, or put them into pages of it.
+
+    A page says where a table belongs by the marks `<!-- name -->` and `<!-- /name -->`; it need
+    not have a place for each.
+    """
+    if not pages:
+        for name, rows in blocks.items():
+            print(f"<!-- {name} -->\n{markdown(rows)}\n<!-- /{name} -->\n")
+    for page in pages:
+        text = page.read_text()
+        for name, rows in blocks.items():
+            begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+            head, found, rest = text.partition(begin)
+            _, ended, tail = rest.partition(end)
+            if found and ended:
+                text = f"{head}{begin}\n{markdown(rows)}\n\n{end}{tail}"
+        page.write_text(text)
 
 
 def show(title: str, rows: Table) -> None:

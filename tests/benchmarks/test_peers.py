@@ -30,6 +30,12 @@ def test_the_command_measures_and_prints_its_tables_again_from_the_result(tmp_pa
     assert result["medians"][POOL][TUNED_MICRO] > 0
     assert result["versions"][HPCFLOW]
     assert {aim["verdict"] for aim in result["aims"]} <= {"met", "MISSED", "not measured"}
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- aims -->\nold\n<!-- /aims -->\nafter\n")
+    told = ["--markdown", str(output), "--into", str(page)]
+    CliRunner().invoke(main, told, catch_exceptions=False)
+    assert page.read_text().startswith("before\n<!-- aims -->\n\n| workload |")
+    assert page.read_text().endswith("|\n\n<!-- /aims -->\nafter\n")
     again = CliRunner().invoke(main, ["--markdown", str(output)], catch_exceptions=False)
     assert "| workload | measure | hpcflow | aim | verdict |" in again.output
     assert "| 50,000 no-op tasks, as completed | times plain Dask |  | ≥ 400 | not measured |" in (
