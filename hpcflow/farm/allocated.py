@@ -209,6 +209,7 @@ def wait_for_workers(
     while True:
         possible = slots()
         wanted = math.ceil(quorum * possible)
+        asked = time.monotonic()
         before, joined = joined, count_joined_slots(clients)
         if joined != before:
             tell(f"{joined:,} of {possible:,} slots have joined")
@@ -220,7 +221,8 @@ def wait_for_workers(
         never = sum(refusal.slots for refusal in refused.values())
         if joined + never >= wanted or time.monotonic() > deadline:
             break
-        time.sleep(0.2)
+        # with thousands of workers the answer is long: ask less often than it takes to give
+        time.sleep(max(0.2, 4 * (time.monotonic() - asked)))
     if joined:
         why = (
             f"{never:,} were refused" if never else f"{wanted:,} did not join within {limit_s:g} s"

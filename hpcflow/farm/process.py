@@ -146,12 +146,14 @@ async def _schedule(place: Place) -> None:
         else:
             await _find(place, shard=1)  # by then the credentials are this session's
     credentials = credentials_id(directory.security)
+    scratch = make_scratch(None)  # Dask's own would be in a place that all users share
 
     def clear() -> None:
         """Leave nothing of this session, nor anything away of a session that has begun since.
 
         The first scheduler may have removed the credentials already.
         """
+        shutil.rmtree(scratch, ignore_errors=True)
         if credentials_id(directory.security) in {credentials, None}:
             directory.scheduler_file(place.shard).unlink(missing_ok=True)
             if leads:
@@ -166,6 +168,7 @@ async def _schedule(place: Place) -> None:
         protocol="tcp" if place.insecure else "tls",
         security=security_for(directory.security, insecure=place.insecure),
         dashboard_address=_ANY_PORT if place.dashboard else None,
+        local_directory=str(scratch),
     )
     content = _introduce(scheduler, place)
     publish_scheduler(directory, content, shard=place.shard)

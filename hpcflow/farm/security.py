@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from hpcflow.private import check_own, write_private
 
 if TYPE_CHECKING:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
     from distributed import Security
 
 LIFE_DAYS = 8
@@ -33,6 +31,10 @@ def _certificate(
     issuer: str,
     signer: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.x509.oid import NameOID
+
     now = datetime.datetime.now(datetime.UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     authority = subject == issuer
@@ -60,6 +62,10 @@ def create_credentials(directory: Path) -> None:
         If the directory is not the user's own.
     """
     check_own(directory, what="place of a session's keys", remedy="Choose another run directory.")
+    # workers and clients, who only use the credentials, do without these imports
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
     authority_key = ec.generate_private_key(ec.SECP256R1())
     leaf_key = ec.generate_private_key(ec.SECP256R1())
     authority = _certificate(
