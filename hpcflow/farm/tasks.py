@@ -89,7 +89,7 @@ class Tasks:
         self._clients = clients
         self._loop = asyncio.get_running_loop()
         self._lanes = Lanes(self._hear, setup=setup, connection=clients[0].connection_args)
-        self._session = uuid.uuid4().hex
+        self._session = uuid.uuid4().hex[:8]
         """Keeps the keys apart from those of a farm that has used the same scheduler before."""
         self._preloads = 0
         self._shards: dict[str, int] = {}
