@@ -1,6 +1,7 @@
 """Measure the dispatcher's hot loop alone, and what a task costs the driver in all.
 
     python -m benchmarks.hot_loop [--output FILE]
+    python -m benchmarks.hot_loop --markdown FILE [--into PAGE]...
 
 The loop is `core.dispatch`: here it is driven without processes, clock or journal, by answers that
 are made up. The driver's cost is the processor time of its process, all threads together, while
@@ -9,6 +10,7 @@ no-op tasks go through a farm. Takes seconds; for use before and after a change.
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.field.tables import show, table
+from benchmarks.field.tables import publish, publishing, show, table
 from benchmarks.field.work import noop
 from benchmarks.measuring import Figures, machine, medians, write
 from hpcflow import Farm
@@ -124,8 +126,15 @@ def driver(tasks: int) -> dict[str, Figures]:
 @click.option("--rounds", default=3, show_default=True, help="Rounds of each case.")
 @click.option("--tasks", default=200_000, show_default=True, help="Tasks of a case.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
-def main(rounds: int, tasks: int, output: Path | None) -> None:
+@publishing
+def main(
+    *, rounds: int, tasks: int, output: Path | None, earlier: Path | None, pages: Sequence[Path]
+) -> None:
     """Measure what a task costs the dispatcher and the driver."""
+    if earlier is not None:
+        cases = json.loads(earlier.read_text())["medians"]
+        publish({"hot-loop": table(cases, first="case")}, pages)
+        return
     figures: dict[str, list[Figures]] = {}
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)

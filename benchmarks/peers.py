@@ -21,6 +21,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,7 +31,7 @@ from benchmarks.field.crowd import crowd
 from benchmarks.field.effort import EFFORTS, EffortName
 from benchmarks.field.entrants import CANDIDATES, why_absent
 from benchmarks.field.pairs import OFF, ON, PLAIN, RAW, TLS
-from benchmarks.field.tables import Table, only, publish, show, table, upright
+from benchmarks.field.tables import Table, only, publish, publishing, show, table, upright
 from benchmarks.field.workloads import (
     BLOBS,
     MICRO,
@@ -114,6 +115,16 @@ def tables(cases: Cases) -> dict[str, Table]:
     return {name: rows for name, rows in found.items() if len(rows) > 1}
 
 
+def settings_of(result: Mapping[str, Any]) -> Table:
+    """Return how each package of a result was used, or why it did not take part."""
+    absent: Mapping[str, str] = result["absent"]
+    rows = [
+        [name, result["versions"][name] or "", absent.get(name, how)]
+        for name, how in result["settings"].items()
+    ]
+    return [["package", "version", "used as"], *rows]
+
+
 @click.command()
 @click.option("--quick", "effort", flag_value="quick", help="Fewer tasks and one round: minutes.")
 @click.option("--tiny", "effort", flag_value="tiny", help="A few tasks: shows only that it runs.")
@@ -126,20 +137,8 @@ def tables(cases: Cases) -> dict[str, Table]:
     help="Measure only this package; `pairs`: hpcflow against itself; `crowd`: many workers.",
 )
 @click.option("--settings", is_flag=True, help="Say how each package is used, and do nothing.")
-@click.option(
-    "--markdown",
-    "earlier",
-    type=click.Path(exists=True, path_type=Path),
-    help="Print the tables of an earlier result for the documentation, and do nothing.",
-)
-@click.option(
-    "--into",
-    "pages",
-    type=click.Path(exists=True, path_type=Path),
-    multiple=True,
-    help="With --markdown: put the tables into this page instead, between its marks.",
-)
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
+@publishing
 def main(
     *,
     effort: EffortName | None,
@@ -155,7 +154,8 @@ def main(
         for name, candidate in CANDIDATES.items():
             print(f"{name} ({candidate.version() or 'not installed'}): {candidate.settings}")
     elif earlier is not None:
-        publish(tables(json.loads(earlier.read_text())["medians"]), pages)
+        result = json.loads(earlier.read_text())
+        publish({**tables(result["medians"]), "settings": settings_of(result)}, pages)
     else:
         compare(
             chosen or (*CANDIDATES, PAIRS, CROWD),

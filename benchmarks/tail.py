@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.field.tables import publish, show, table
+from benchmarks.field.tables import publish, publishing, show, table
 from benchmarks.field.work import bound_s, skewed_s
 from benchmarks.measuring import Figures, machine, write
 from hpcflow import Farm
@@ -279,19 +279,7 @@ def _plot_both(
 @click.option("--quick", is_flag=True, help="600 tasks of 0.15 s on 12 slots.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Write the figures as HTML.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
-@click.option(
-    "--markdown",
-    "earlier",
-    type=click.Path(exists=True, path_type=Path),
-    help="Print the table of an earlier result for the documentation, and do nothing.",
-)
-@click.option(
-    "--into",
-    "pages",
-    type=click.Path(exists=True, path_type=Path),
-    multiple=True,
-    help="With --markdown: put the table into this page instead, between its marks.",
-)
+@publishing
 def main(
     *,
     tasks: int | None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
@@ -42,6 +43,25 @@ def markdown(rows: Table) -> str:
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def publishing(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `publish`: `earlier`, a result's file, and `pages`."""
+    path = click.Path(exists=True, path_type=Path)
+    into = click.option(
+        "--into",
+        "pages",
+        type=path,
+        multiple=True,
+        help="With --markdown: put the tables into this page instead, between its marks.",
+    )
+    markdown = click.option(
+        "--markdown",
+        "earlier",
+        type=path,
+        help="Print the tables of an earlier result for the documentation, and do nothing.",
+    )
+    return markdown(into(command))
 
 
 def publish(blocks: Mapping[str, Table], pages: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ from hpcflow import preloaded
 from hpcflow.core.stimulus import Leave
 from hpcflow.core.task import Cause
 from hpcflow.farm.transport import GaveUp, Joined
-from tests.farm.transports import Bench, bench
+from tests.farm.transports import Bench, bench, successor
 
 BOTH = pytest.mark.parametrize("name", ["lanes", "tasks"])
 
@@ -247,6 +247,23 @@ def test_chunks_find_the_workers_of_every_shard(name: str, tmp_path: Path) -> No
         chunks = [sharded.send(slot, echo, [slot]) for slot in slots for _ in range(10)]
         values = [sharded.wait_for(chunk, 1) for chunk in chunks]
         assert values == [["w0.0"]] * 10 + [["w1.0"]] * 10
+
+
+@BOTH
+def test_who_comes_after_another_gets_the_slots_and_answers_of_its_own(
+    name: str, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    with bench(name, tmp_path) as first:
+        first.wait_for_slots(1)
+        first.send("w0.0", first.call(_hold), [str(note)])
+        first.send("w0.0", first.call(_echo), ["first"])
+        first.wait(note.exists)
+        with successor(first) as second:
+            second.wait_for_slots(1)
+            chunks = [second.send("w0.0", second.call(_echo), [f"second {n}"]) for n in range(3)]
+            values = [second.wait_for(chunk, 1) for chunk in chunks]
+    assert values == [["second 0"], ["second 1"], ["second 2"]]
 
 
 @BOTH

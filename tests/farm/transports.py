@@ -39,16 +39,15 @@ class Bench:
     def __init__(self, name: str, directory: RunDirectory, processes: LocalProcesses) -> None:
         self._all: list[Report] = []
         self._seen = 0
-        self.processes = processes
+        self.name, self.directory, self.processes = name, directory, processes
         self.clients: list[Client] = processes.connect()
         self._chunks, self._functions = itertools.count(1), itertools.count(1)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.transport: Transport = self.do(self._make, name, directory)
-        members = Members(self.clients, self._hear_of)
-        processes.guard(members.gone, _Idle())
-        members.follow()
+        self.members = Members(self.clients, self._hear_of)
+        self.members.follow()
 
     def _make(self, name: str, directory: RunDirectory) -> Transport:
         setup = Setup(
@@ -220,4 +219,12 @@ def bench(
         stack.callback(processes.close)
         made = Bench(name, directory, processes)
         stack.callback(made.close)
+        processes.guard(made.members.gone, _Idle())
+        yield made
+
+
+@contextlib.contextmanager
+def successor(bench: Bench) -> Iterator[Bench]:
+    """Give another transport on the same processes, as another driver would have."""
+    with contextlib.closing(Bench(bench.name, bench.directory, bench.processes)) as made:
         yield made
