@@ -259,7 +259,7 @@ def test_who_comes_after_another_gets_the_slots_and_answers_of_its_own(
         first.send("w0.0", first.call(_hold), [str(note)])
         first.send("w0.0", first.call(_echo), ["first"])
         first.wait(note.exists)
-        with successor(first) as second:
+        with successor(first) as second:  # it counts chunks and functions from 1 as well
             second.wait_for_slots(1)
             chunks = [second.send("w0.0", second.call(_echo), [f"second {n}"]) for n in range(3)]
             values = [second.wait_for(chunk, 1) for chunk in chunks]

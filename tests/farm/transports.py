@@ -82,6 +82,9 @@ class Bench:
         return asyncio.run_coroutine_threadsafe(call(), self._loop).result(WITHIN_S)
 
     def close(self) -> None:
+        """Let go of the workers, whose processes go on."""
+        if self._loop.is_closed():
+            return
         asyncio.run_coroutine_threadsafe(self.transport.close(), self._loop).result(WITHIN_S)
         for client in self.clients:
             client.close()
@@ -225,6 +228,7 @@ def bench(
 
 @contextlib.contextmanager
 def successor(bench: Bench) -> Iterator[Bench]:
-    """Give another transport on the same processes, as another driver would have."""
+    """Give a transport on the same processes, as the next driver would have."""
+    bench.close()
     with contextlib.closing(Bench(bench.name, bench.directory, bench.processes)) as made:
         yield made
