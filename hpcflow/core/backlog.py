@@ -26,6 +26,11 @@ class Backlog(Protocol):
         ...
 
     @property
+    def mean_cost(self) -> float:
+        """Mean cost of all tasks that have come so far."""
+        ...
+
+    @property
     def size(self) -> int:
         """Bytes of all their inputs, where the order asks for many of them."""
         ...
@@ -70,6 +75,10 @@ class _AsGiven:
         return len(self._tasks)
 
     @property
+    def mean_cost(self) -> float:
+        return 1.0
+
+    @property
     def size(self) -> int:
         return 0
 
@@ -100,6 +109,8 @@ class _Ordered:
         self._longest_first = longest_first
         self._heap: list[tuple[float, float, int, Task]] = []
         self._numbers = itertools.count()
+        self._come = 0
+        self._cost_of_all = 0.0
         self.cost = 0.0
         self.size = 0
 
@@ -109,8 +120,14 @@ class _Ordered:
     def next_cost(self) -> float:
         return self._heap[0][3].cost
 
+    @property
+    def mean_cost(self) -> float:
+        return self._cost_of_all / self._come if self._come else 1.0
+
     def extend(self, tasks: Sequence[Task]) -> None:
+        self._come += len(tasks)
         for task in tasks:
+            self._cost_of_all += task.cost
             self._push(task, next(self._numbers))
 
     def give_back(self, tasks: Sequence[Task]) -> None:
@@ -126,7 +143,7 @@ class _Ordered:
     def take(self, cost: float) -> list[Task]:
         taken = [self._pop()]
         total, size = taken[0].cost, len(taken[0].payload)
-        while self._heap and len(taken) < LARGEST and size < MOST_BYTES:
+        while self._heap and total < cost and len(taken) < LARGEST and size < MOST_BYTES:
             total += self.next_cost()
             if total > cost:
                 break

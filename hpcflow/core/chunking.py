@@ -26,6 +26,8 @@ GROWTH = 4
 """Largest growth of a stage's chunks from one to the next."""
 LARGEST = 10_000
 """Most tasks in a chunk: bounds what a lost slot has to do again."""
+_LEAST_S = 1e-7
+"""A chunk counts as no shorter than this [s]: clocks tell no less."""
 
 
 class Chunker:
@@ -75,10 +77,11 @@ class Chunker:
         """Take in a finished chunk: how long its tasks took in all [s], and what they cost."""
         if cost <= 0:
             return
-        self._duration.learn(work_s / cost)
+        before = self._grown if self.learnt else 0.0
+        self._duration.learn(max(work_s, _LEAST_S) / cost)
         estimate = self._each_s
         assert estimate is not None, "learn sets it"
-        self._grown = min(TARGET_S / estimate, max(self._grown, cost * GROWTH))
+        self._grown = min(TARGET_S / estimate, max(before, cost * GROWTH))
 
     def cut(self, waiting: float, slots: int, *, exhausted: bool) -> float:
         """Return how much of the `waiting` cost the next chunk takes; it has a task at least.

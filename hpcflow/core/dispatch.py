@@ -86,7 +86,7 @@ class Dispatch:
     def demand(self) -> int:
         """Slots that would have a chunk to run, as far ahead as tasks have been read."""
         return sum(
-            math.ceil((stage.ready + stage.out) / max(1.0, stage.chunker.size))
+            math.ceil((stage.ready + stage.out) / max(1.0, stage.chunk_tasks))
             for stage in self._stages.values()
         )
 
@@ -371,7 +371,7 @@ class Dispatch:
         else:
             waiting, slots = stage.waiting, self._slots_of(stage)
             share = stage.chunker.cut(waiting.cost, slots, exhausted=stage.exhausted)
-            tasks = waiting.take(share)
+            tasks = waiting.take(share if stage.chunker.learnt else 0.0)
         return self._chunk(stage, tasks)
 
     def _chunk(self, stage: Stage, tasks: list[Task]) -> Chunk:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _FADES = 0.95
+_LEAST = 1e-300
+"""Means are no less than this, so that their reciprocals are finite."""
 
 
 class Duration:
@@ -33,7 +35,7 @@ class Duration:
 
     def learn(self, mean_s: float) -> None:
         """Take in the mean duration of the tasks of one chunk [s], for a cost of 1."""
-        newest = max(mean_s, 1e-7)
+        newest = max(mean_s, _LEAST)
         last = self.estimate_s
         self.estimate_s = newest if last is None else 2 / (1 / last + 1 / newest)
         self.longest_s = max(newest, _FADES * self.longest_s)

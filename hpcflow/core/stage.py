@@ -6,7 +6,7 @@ from collections import deque
 from operator import attrgetter
 
 from hpcflow.core.backlog import backlog_of
-from hpcflow.core.chunking import FLOOR_S, Chunker
+from hpcflow.core.chunking import FLOOR_S, GROWTH, LARGEST, Chunker
 from hpcflow.core.instruction import Chunk
 from hpcflow.core.stimulus import Policy, Task
 
@@ -37,6 +37,13 @@ class Stage:
     def next_cost(self) -> float:
         """Cost of the task that goes out next; there is one."""
         return self.again[0].cost if self.again else self.waiting.next_cost()
+
+    @property
+    def chunk_tasks(self) -> float:
+        """Tasks of the next chunk while the stage has plenty, if their costs are as ever."""
+        if not self.chunker.learnt:
+            return 1.0
+        return min(self.chunker.size / self.waiting.mean_cost, GROWTH * LARGEST)
 
     def depth(self, slots: int) -> int:
         """Return how many chunks of the stage a slot may hold now; `slots` take its tasks.
@@ -69,8 +76,8 @@ class Stage:
 
     def window(self, slots: int) -> int:
         """Return how many tasks may be offered and not settled, for `slots` to be fed."""
-        chunk = max(1, int(self.chunker.size))
-        depth = self.chunker.depth() if self.chunker.learnt else 1
+        chunk = max(1, int(self.chunk_tasks))
+        depth = self.chunker.depth(self.waiting.mean_cost) if self.chunker.learnt else 1
         window = slots * (depth + LOOKAHEAD) * chunk
         if self.policy.ordered and self.waiting.size < ORDER_BYTES:
             return max(window, ORDER_TASKS)

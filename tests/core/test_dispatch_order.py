@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcflow.core.chunking import ALONE_S, TARGET_S
-from hpcflow.core.dispatch import STRAGGLES
-from hpcflow.core.instruction import Instruction, Kill, Send
+from hpcflow.core.dispatch import OVERDUE_S, STRAGGLES
+from hpcflow.core.instruction import Instruction, Kill, Recall, Send
 from hpcflow.core.stage import ORDER_TASKS
 from hpcflow.core.stimulus import Offer, Tick
 from hpcflow.core.task import Cause
@@ -74,6 +74,62 @@ def test_chunks_are_cut_by_cost() -> None:
         keys.append([task.key for task in head.tasks])
         bench.back("a", each_s=sum(task.cost for task in head.tasks) * 1e-3 / len(head.tasks))
     assert ["huge"] in keys
+
+
+UNITS = pytest.mark.parametrize("unit", [1e-290, 1e-6, 1.0, 1e9, 1e290])
+"""What a task costs may be counted in shares of the longest one, in bytes, or in anything else."""
+
+
+@UNITS
+def test_the_first_chunk_is_one_task_whatever_costs_are_counted_in(unit: float) -> None:
+    bench = Bench("a")
+    bench.stage(ordered=True)
+    weighed(bench, {f"k{n}": unit for n in range(100)}, what="cost")
+    assert bench.on("a") == [["k0"]]
+
+
+@UNITS
+def test_chunks_do_not_depend_on_what_costs_are_counted_in(unit: float) -> None:
+    bench = Bench("a")
+    bench.stage(ordered=True)
+    weighed(bench, {f"k{n}": unit for n in range(2000)}, what="cost")
+    sizes = []
+    for _ in range(6):
+        sizes.append(len(bench.held["a"][0].tasks))
+        bench.back("a", each_s=0.001)
+    assert sizes == pytest.approx([1, 4, 4, 16, 16, TARGET_S / 0.001], abs=1)
+
+
+@UNITS
+def test_demand_and_reading_ahead_do_not_depend_on_what_costs_are_counted_in(unit: float) -> None:
+    bench = Bench("a")
+    bench.stage(ordered=True)
+    weighed(bench, {"first": unit}, what="cost")
+    bench.back("a", each_s=LONG_S)
+    assert bench.dispatch.wanted("s") == ORDER_TASKS
+    weighed(bench, {f"k{n}": unit for n in range(10)}, what="cost")
+    assert bench.dispatch.demand == 10
+
+
+@UNITS
+def test_what_fits_in_the_time_does_not_depend_on_what_costs_are_counted_in(unit: float) -> None:
+    bench = Bench("a")
+    bench.stage(ordered=True)
+    weighed(bench, {"first": unit}, what="cost")
+    bench.back("a", each_s=10.0)
+    bench.do(Tick(0.0, 19.0))
+    weighed(bench, {"x": 2 * unit}, what="cost")
+    assert bench.dispatch.out_of_time == ("s", pytest.approx(20.0))
+    bench.do(Tick(0.0, 21.0))
+    assert bench.on("a") == [["x"]]
+
+
+def test_tasks_that_are_said_to_cost_nothing_go_one_by_one() -> None:
+    bench = Bench("a", "b")
+    bench.stage(ordered=True)
+    weighed(bench, {f"k{n}": 0.0 for n in range(10)}, what="cost")
+    bench.back("a", each_s=60.0)
+    assert (bench.on("a"), bench.on("b")) == ([["k2"]], [["k1"]])
 
 
 def test_nothing_is_parked_behind_a_task_that_its_cost_says_is_long() -> None:
@@ -203,6 +259,19 @@ def test_a_slot_that_vanishes_leaves_the_task_to_the_other(lost: str) -> None:
     assert settled(bench.back(other)) == ["x"]
 
 
+def test_where_tasks_may_follow_a_straggler_runs_twice_on_what_idles_at_a_tick() -> None:
+    bench = Bench("a", "b")
+    bench.stage(speculate=True)
+    bench.do(Tick(0.0))
+    bench.offer("x", "y")
+    bench.back("b", each_s=1.0)
+    bench.offer("z")
+    bench.do(Tick(STRAGGLES * 1.0 + 0.1))
+    assert [one for one in bench.back("b", each_s=1.0) if isinstance(one, Send)] == []
+    bench.do(Tick(STRAGGLES * 1.0 + 0.2))
+    assert bench.on("b") == [["x"]]
+
+
 def test_a_stage_that_does_not_ask_for_it_gets_no_duplicates() -> None:
     bench = Bench("a", "b")
     bench.stage()
@@ -248,3 +317,61 @@ def test_whatever_happens_to_duplicates_a_task_ends_once(data: st.DataObject, co
             take(bench.do(answer))
     assert over == ["s"]
     assert ends == Counter({f"s{n}": 1 for n in range(count)})
+
+
+# -- what waits behind an overdue task
+
+
+def overdue() -> tuple[Bench, list[Instruction]]:
+    """Return a bench where the second of the tasks of slot a takes long, and b has none."""
+    bench = Bench("a")
+    bench.stage()
+    bench.learn(0.001)
+    bench.offer_many(8)
+    first, second = bench.held["a"]
+    assert (len(first.tasks), len(second.tasks)) == (4, 4)
+    bench.do(returned("a", first.number, 1))
+    bench.do(Tick(1.0))
+    bench.join("b")
+    return bench, bench.do(Tick(1.0 + OVERDUE_S + 0.1))
+
+
+def test_what_waits_behind_an_overdue_task_goes_to_idle_slots() -> None:
+    bench, done = overdue()
+    recalled = [one for one in done if isinstance(one, Recall)]
+    assert [(one.slot, one.chunk) for one in recalled] == [("a", bench.held["a"][1].number)]
+    sent = [key for one in done if isinstance(one, Send) for key in one.chunk.keys]
+    assert {one.slot for one in done if isinstance(one, Send)} == {"b"}
+    assert sent
+    assert set(sent) <= {f"s{n}" for n in range(2, 8)}
+    assert bench.dispatch.in_flight("s") == 7
+
+
+def test_what_a_slot_ran_before_it_heard_of_a_recall_does_not_count() -> None:
+    bench, _ = overdue()
+    head = bench.held["a"][0]
+    assert settled(bench.do(returned("a", head.number, 3))) == ["s1"]
+    assert settled(bench.do(returned("a", head.number, 1))) == []
+    bench.held["a"] = [chunk for chunk in bench.held["a"] if chunk.number > head.number + 1]
+    bench.exhaust()
+    ends = []
+    while busy := [slot for slot, held in bench.held.items() if held]:
+        ends += settled(bench.back(busy[0]))
+    assert sorted(ends) == [f"s{n}" for n in range(2, 8)]
+
+
+def test_nothing_is_recalled_while_no_slot_is_idle() -> None:
+    bench = Bench("a")
+    bench.stage()
+    bench.learn(0.001)
+    bench.offer_many(9)
+    bench.do(Tick(0.0))
+    assert bench.do(Tick(100.0)) == []
+
+
+def test_a_crash_in_what_was_recalled_blames_nobody() -> None:
+    bench, _ = overdue()
+    head = bench.held["a"][0].number
+    done = bench.lose("a", chunk=head, index=3, blame=failure(Cause.SIGNAL))
+    assert verdicts(done) == []
+    assert bench.dispatch.in_flight("s") == 7
