@@ -21,6 +21,7 @@ from hpcflow.core.instruction import (
     Finish,
     Instruction,
     Kill,
+    Recall,
     Send,
     Settle,
     SettleFailure,
@@ -43,6 +44,9 @@ from hpcflow.core.stimulus import (
 )
 from hpcflow.core.task import Cause, ErrorText
 
+OVERDUE_S = 1.0
+"""A chunk whose next answer takes this long, and longer than all of it should have, is overdue:
+idle slots get what waits behind the task that runs [s]."""
 STRAGGLES = 2.0
 """A task straggles once it has taken this many times what it was expected to."""
 
@@ -68,6 +72,8 @@ class Dispatch:
         self._now = 0.0
         self._left_s = math.inf
         """Time until the wall time is over."""
+        self.partial = True
+        """Whether answers come before their chunk has ended: then it is known which task runs."""
 
     @property
     def slots(self) -> int:
@@ -157,11 +163,11 @@ class Dispatch:
                     return done
             case Tick(now, left_s):
                 self._now, self._left_s = now, left_s
-                done = []
+                done = list(self._recall()) if self.partial else []
             case _:
                 assert_never(stimulus)
         done.extend(self._fill())
-        done.extend(self._duplicate())
+        done.extend(self._duplicate(at_tick=isinstance(stimulus, Tick)))
         done.extend(self._finish())
         return done
 
@@ -169,10 +175,14 @@ class Dispatch:
 
     def _return(self, answer: Return) -> list[Instruction]:
         flights = self._flights.get(answer.slot)
-        if not flights or flights[0].chunk.number != answer.chunk:
+        if not flights or flights[0].chunk.number != answer.chunk or not answer.values:
             return []
         flight = flights[0]
-        chunk, count = flight.chunk, len(answer.values)
+        chunk = flight.chunk
+        if len(answer.values) > len(flight.left):  # it went on before it heard of a recall
+            answer = answer.first(len(flight.left))
+        count = len(answer.values)
+        flight.since = self._now
         whole = count == len(chunk.tasks)
         tasks = chunk.tasks if whole else chunk.tasks[flight.done : flight.done + count]
         flight.done += count
@@ -278,7 +288,7 @@ class Dispatch:
         """Return the task that ran when the slot vanished: known, or else presumed."""
         if leave.chunk is None:
             return flight.left[0] if head else None
-        if leave.chunk == flight.chunk.number and leave.index >= flight.done:
+        if leave.chunk == flight.chunk.number and leave.index in flight.open:
             return flight.chunk.tasks[leave.index]
         return None
 
@@ -388,12 +398,46 @@ class Dispatch:
             return True
         return stage.chunker.depth(flight.cost / len(flight.chunk.tasks)) == 1
 
+    def _recall(self) -> Iterable[Instruction]:
+        """Take what waits behind overdue tasks off their slots, if others have nothing to do."""
+        for slot, flights in self._flights.items():
+            if not flights or not self._is_overdue(flights[0]):
+                continue
+            head, *parked = flights
+            stage = self._stages[head.chunk.stage]
+            idle = next(self._load.least(stage.policy.pool, below=1), None)
+            if idle is None or (len(head.left) == 1 and not parked):
+                continue
+            last = flights[-1].chunk.number
+            for flight in reversed(parked):
+                flights.pop()
+                self._take_back(flight.chunk.stage, flight.left)
+            self._take_back(stage.name, head.cut())
+            self._load.file(slot, len(flights))
+            yield Recall(slot, last)
+
+    def _is_overdue(self, flight: Flight) -> bool:
+        stage = self._stages.get(flight.chunk.stage)
+        if stage is None or flight.void or not stage.chunker.learnt:
+            return False
+        return self._now - flight.since > max(OVERDUE_S, stage.chunker.expected_s(flight.cost))
+
+    def _take_back(self, name: str, tasks: list[Task]) -> None:
+        stage = self._stages.get(name)
+        if stage is not None:
+            stage.out -= len(tasks)
+            self._give_back(stage, tasks)
+
     # -- the tail
 
-    def _duplicate(self) -> Iterable[Instruction]:
-        """Let slots that would idle at the end of a stage run its stragglers once more."""
+    def _duplicate(self, *, at_tick: bool) -> Iterable[Instruction]:
+        """Let slots that would idle run the stragglers of a stage once more.
+
+        While further tasks may come, only those do that idle at a tick: a slot that is free just
+        now may be about to get what the driver makes of its last outcome.
+        """
         for stage in self._stages.values():
-            if not (stage.policy.speculate and stage.exhausted) or stage.ready:
+            if not (stage.policy.speculate and (stage.exhausted or at_tick)) or stage.ready:
                 continue
             for flight in self._stragglers(stage):
                 slot = next(self._load.least(stage.policy.pool, below=1), None)

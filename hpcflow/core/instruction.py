@@ -40,6 +40,14 @@ class Kill:
     chunk: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Let the slot start nothing more of the chunks up to this one; what runs goes on."""
+
+    slot: str
+    chunk: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settle:
     """Final: these tasks succeeded, in columns."""
@@ -85,4 +93,4 @@ class Finish:
     stage: str
 
 
-Instruction = Send | Kill | Settle | SettleFailure | Finish
+Instruction = Send | Kill | Recall | Settle | SettleFailure | Finish

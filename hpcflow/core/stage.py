@@ -110,6 +110,19 @@ class Flight:
         """
         return self.chunk.tasks[0].losses > 0
 
+    def cut(self) -> list[Task]:
+        """Take off the tasks behind the one that runs, and return them."""
+        chunk, last = self.chunk, self.done + 1
+        rest = chunk.tasks[last:]
+        chunk.tasks, chunk.keys = chunk.tasks[:last], chunk.keys[:last]
+        self.cost = sum(map(_COST, chunk.tasks))
+        return rest
+
+    @property
+    def open(self) -> range:
+        """Indices of the tasks that are not answered."""
+        return range(self.done, len(self.chunk.tasks))
+
     @property
     def left(self) -> list[Task]:
         """Tasks that are not answered."""

@@ -141,6 +141,18 @@ class Return:
     stored: Mapping[int, Any] = field(default_factory=dict)
     """Values that are not plain, by index; opaque here."""
 
+    def first(self, count: int) -> Return:
+        """Return the answer for the first `count` tasks alone."""
+        return Return(
+            slot=self.slot,
+            chunk=self.chunk,
+            values=self.values[:count],
+            started=self.started[:count],
+            finished=self.finished[:count],
+            failures={n: failure for n, failure in self.failures.items() if n < count},
+            stored={n: value for n, value in self.stored.items() if n < count},
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:

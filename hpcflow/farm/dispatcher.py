@@ -23,6 +23,7 @@ from hpcflow.core.instruction import (
     Finish,
     Instruction,
     Kill,
+    Recall,
     Send,
     Settle,
     SettleFailure,
@@ -224,6 +225,7 @@ class Dispatcher:
 
     def _begin(self, make_transport: Callable[[Callable[[Report], None]], Transport]) -> None:
         self._transport = make_transport(self.post)
+        self._dispatch.partial = self._transport.partial
         if self._journal is not None:
             self._loop.call_later(_SYNC_S, self._sync, self._journal)
         self._tick()
@@ -476,6 +478,8 @@ class Dispatcher:
                     self._settle_failure(instruction, group)
                 case Kill(slot, number):
                     self._transport.kill(slot, number)
+                case Recall(slot, number):
+                    self._transport.recall(slot, number)
                 case Finish(name):
                     self._close_stage(name, group)
                 case _:

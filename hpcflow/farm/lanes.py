@@ -44,6 +44,8 @@ class Place:
 class Lanes:
     """One lane to each worker."""
 
+    partial = True
+
     def __init__(
         self, report: Callable[[Report], None], *, setup: Setup, connection: dict[str, Any]
     ) -> None:
@@ -119,6 +121,11 @@ class Lanes:
         """Ask the worker to end the slot's runner."""
         if slot in self._slots:
             self._slots[slot].kill(slot, chunk)
+
+    def recall(self, slot: str, chunk: int) -> None:
+        """Ask the worker to let the slot start nothing more of its chunks up to this one."""
+        if slot in self._slots:
+            self._slots[slot].recall(slot, chunk)
 
     def forget(self, function: int) -> None:
         """Tell every worker that has the function to drop it."""
@@ -222,6 +229,10 @@ class _WorkerLane:
     def kill(self, slot: str, chunk: int) -> None:
         number, life = self._places[slot]
         self.lane.send(("kill", number, life, chunk))
+
+    def recall(self, slot: str, chunk: int) -> None:
+        number, life = self._places[slot]
+        self.lane.send(("recall", number, life, chunk))
 
     def forget(self, function: int) -> None:
         if function in self._functions:

@@ -30,6 +30,7 @@ from hpcflow.core.event import PayloadRef
 from hpcflow.core.plain import is_plain
 from hpcflow.core.task import Cause
 from hpcflow.farm.context import RunnerContext, current
+from hpcflow.farm.memory import keep_freed_memory
 from hpcflow.farm.results import pickle_result
 from hpcflow.farm.wire import (
     STORAGE,
@@ -171,7 +172,13 @@ class Runner:
         now = time.monotonic()
         self._columns = _Columns(work.chunk, now)
         begin, monotonic, lock = self._progress.begin, time.monotonic, self._lock
+        is_recalled = self._progress.is_recalled
         for index, blob in enumerate(work.inputs):
+            if is_recalled(work.chunk):
+                with lock:
+                    begin(work.chunk, index, math.inf)
+                    self._flush(Up.LAST)
+                break
             begin(work.chunk, index, now)
             current.index, current.started = index, now
             value, other = self._call(work.function, blob)
@@ -216,7 +223,7 @@ class Runner:
         columns = self._columns
         self._waiting.clear()
         self._late = False
-        if columns.values:
+        if columns.values or kind is Up.LAST:
             write_frame(self._stream, kind, columns.encode())
             self._columns = _Columns(columns.chunk, columns.laps[-1])
 
@@ -339,6 +346,7 @@ def main(arguments: list[str]) -> None:
     parent, fd, progress_fd, trace_fd = map(int, arguments[:4])
     slot, device, cores = arguments[4:7]
     _die_with(parent)
+    keep_freed_memory()
     allowed = tuple(int(core) for core in cores.split(",") if core)
     if allowed:
         with contextlib.suppress(OSError):

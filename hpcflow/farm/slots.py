@@ -193,6 +193,8 @@ class _Session:
                 self.functions.pop(number, None)
                 for each in self._slots:
                     each.forget(number)
+            case ("recall", int(slot), int(life), int(chunk)):
+                self._slots[slot].recall(life, chunk)
             case ("kill", int(slot), int(life), int(chunk)):
                 self._slots[slot].cancel(life, chunk)
             case _:
@@ -358,6 +360,11 @@ class _Slot:
             self.limit(errand.life, errand.chunk, errand.limit_s)
         self.run_chunk(errand.life, work, function=errand.function)
         return True
+
+    def recall(self, life: int, chunk: int) -> None:
+        """Let the runner start nothing more of its chunks up to this one."""
+        if life == self._life and self._child is not None:
+            self._child.progress.recall(chunk)
 
     def cancel(self, life: int, chunk: int) -> None:
         """End the runner if it still has the chunk."""

@@ -71,6 +71,8 @@ class _Queue:
 class Tasks:
     """Chunks as Dask tasks, and one lane to each worker for all else."""
 
+    partial = False
+
     def __init__(
         self, report: Callable[[Report], None], *, setup: Setup, clients: Sequence[Client]
     ) -> None:
@@ -117,6 +119,10 @@ class Tasks:
         """Ask the worker to end the slot's runner, unless it has ended by itself."""
         if not self._queues[slot].down:
             self._lanes.kill(slot, chunk)
+
+    def recall(self, slot: str, chunk: int) -> None:
+        """Nobody asks for this: what has run of a chunk is not known before its end."""
+        raise AssertionError(f"chunk {chunk} of slot {slot} is one task")
 
     def forget(self, function: int) -> None:
         """Tell every worker that has the function to drop it."""

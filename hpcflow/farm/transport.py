@@ -61,6 +61,9 @@ class Call:
 class Transport(Protocol):
     """How chunks reach slots and outcomes come back. All methods run on the farm's loop."""
 
+    partial: bool
+    """Whether outcomes come back before their chunk has ended; only then can it be recalled."""
+
     def add_worker(self, address: str, shard: int) -> None:
         """Start to use the slots of a worker, which belongs to a shard."""
         ...
@@ -79,6 +82,10 @@ class Transport(Protocol):
 
     def kill(self, slot: str, chunk: int) -> None:
         """End the slot's runner unless it is done with the chunk."""
+        ...
+
+    def recall(self, slot: str, chunk: int) -> None:
+        """Let the slot start nothing more of the chunks up to this one; what runs goes on."""
         ...
 
     def forget(self, function: int) -> None:

@@ -10,6 +10,7 @@ Down the lane                                   Up the lane
     ("chunk", slot, life, chunk, limit_s,           ("dead", slot, name, reason)    will not come up
         function, blob)                             ("out", slot, life, blob)       outcomes
     ("kill", slot, life, chunk)
+    ("recall", slot, life, chunk)
     ("forget", function)
 
 `life` counts the runners that a worker has had: a chunk meant for an earlier one is dropped.
@@ -193,7 +194,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress:
-    """A page of memory shared by runner and worker: which task runs, and since when.
+    """A page of memory shared by runner and worker: which task runs since when, what is recalled.
 
     It is what a dead runner leaves behind: the task to blame, without a message for each task.
     """
@@ -203,6 +204,7 @@ class Progress:
     def __init__(self, fd: int) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE)
         self._pack = self._LAYOUT.pack_into
+        self._recalled = memoryview(self._page)[24:32].cast("Q")
 
     def begin(self, chunk: int, index: int, now: float) -> None:
         """Say that task `index` of `chunk` starts at `now` [s, monotonic].
@@ -220,8 +222,17 @@ class Progress:
         chunk, after, started = self._LAYOUT.unpack_from(self._page, 0)
         return (chunk, after - 1, started) if after else None
 
+    def recall(self, chunk: int) -> None:
+        """Say that nothing more of the chunks up to this one is to be started."""
+        self._recalled[0] = chunk
+
+    def is_recalled(self, chunk: int) -> bool:
+        """Return whether nothing more of a chunk is to be started."""
+        return self._recalled[0] >= chunk
+
     def close(self) -> None:
         """Let go of the page."""
+        self._recalled.release()
         self._page.close()
 
 

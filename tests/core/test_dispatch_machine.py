@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from hpcflow.core.backlog import MOST_BYTES
 from hpcflow.core.chunking import Chunker
 from hpcflow.core.dispatch import Dispatch
-from hpcflow.core.instruction import Chunk, Send, Verdict
+from hpcflow.core.instruction import Chunk, Recall, Send, Verdict
 from hpcflow.core.resources import CPU, GPU
 from hpcflow.core.stage import LOOKAHEAD, ORDER_TASKS
 from hpcflow.core.stimulus import (
@@ -56,12 +56,13 @@ class Flight:
     """A chunk on a slot."""
 
     chunk: Chunk
+    tasks: list[Task]
     done: int = 0
     work_s: float = 0.0
 
     @property
     def left(self) -> list[Task]:
-        return self.chunk.tasks[self.done :]
+        return self.tasks[self.done :]
 
 
 @dataclass
@@ -228,9 +229,9 @@ class Dispatching(RuleBasedStateMachine):
     def runner_crashes(self, data: st.DataObject, cause: Cause, on_request: bool) -> None:
         slot = data.draw(st.sampled_from(self._busy()))
         flight = data.draw(st.sampled_from(self.slots[slot]))
-        index = data.draw(st.integers(0, len(flight.chunk.tasks) - 1))
+        index = data.draw(st.integers(0, len(flight.tasks) - 1))
         blamed = index >= flight.done and not on_request
-        culprit = flight.chunk.tasks[index] if blamed else None
+        culprit = flight.tasks[index] if blamed else None
         bad = [] if culprit is None else self._blame(culprit, cause)
         self._give_back(slot, self.slots.pop(slot), spared=culprit)
         leave = Leave(
@@ -287,7 +288,7 @@ class Dispatching(RuleBasedStateMachine):
             self.slots[answer.slot].pop(0)
             self.past.append(answer)
             if stage is not None:
-                stage.chunker.learn(flight.work_s, sum(task.cost for task in flight.chunk.tasks))
+                stage.chunker.learn(flight.work_s, sum(task.cost for task in flight.tasks))
         good: list[str] = []
         bad: list[tuple[str, int, Verdict]] = []
         if stage is not None:
@@ -304,7 +305,7 @@ class Dispatching(RuleBasedStateMachine):
 
     def _give_back(self, slot: str, flights: list[Flight], *, spared: Task | None) -> None:
         for flight in flights:
-            self.past.append(returned(slot, flight.chunk.number, len(flight.chunk.tasks)))
+            self.past.append(returned(slot, flight.chunk.number, len(flight.tasks)))
             stage = self.stages.get(flight.chunk.stage)
             if stage is not None:
                 stage.waiting.update(task.key for task in flight.left if task is not spared)
@@ -324,6 +325,8 @@ class Dispatching(RuleBasedStateMachine):
         for instruction in instructions:
             if isinstance(instruction, Send):
                 self._sent(instruction.slot, instruction.chunk)
+            elif isinstance(instruction, Recall):
+                self._recalled(instruction.slot, instruction.chunk)
         ended = [name for name, stage in self.stages.items() if self._is_done(name, stage)]
         assert finished(instructions) == ended
         for name in ended:
@@ -348,11 +351,23 @@ class Dispatching(RuleBasedStateMachine):
         for task in chunk.tasks:
             stage.waiting.remove(task.key)
             assert chunk.attempt == task.attempt == stage.attempt(task.key)
-        held.append(Flight(chunk))
+        held.append(Flight(chunk, list(chunk.tasks)))
+
+    def _recalled(self, slot: str, last: int) -> None:
+        """Take in that nothing but the task that runs stays on a slot."""
+        head, *parked = self.slots[slot]
+        assert (parked or [head])[-1].chunk.number == last
+        back = [task for flight in parked for task in flight.left] + head.left[1:]
+        assert back
+        head.tasks = head.tasks[: head.done + 1]
+        self.slots[slot] = [head]
+        for task in back:
+            if task.stage in self.stages:
+                self.stages[task.stage].waiting.add(task.key)
 
     def _may_park_behind(self, flight: Flight) -> bool:
         stage = self.stages.get(flight.chunk.stage)
-        tasks = flight.chunk.tasks
+        tasks = flight.tasks
         cost = sum(task.cost for task in tasks) / len(tasks)
         return stage is not None and stage.chunker.depth(cost) == 2 and tasks[0].losses == 0
 
