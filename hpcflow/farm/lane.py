@@ -24,6 +24,9 @@ BEAT_S = 2.0
 _BEAT: Message = ()
 _HEAD_BYTES = 8
 _READ_BYTES = 1 << 20
+_RECORD_BYTES = 1 << 14
+_PART_BYTES = 1 << 18
+"""Large frames are read in such parts; the arrival of each shows that the other end lives."""
 
 
 class Lane:
@@ -80,13 +83,23 @@ class Lane:
         unread = bytearray()
         while True:
             try:
-                unread += await self._stream.read_bytes(_READ_BYTES, partial=True)
+                unread += await self._read_some(_missing(unread))
             except (StreamClosedError, OSError) as error:
                 return f"its connection closed ({error})"
             self._heard = self._loop.time()
             for message in _take_messages(unread):
                 receive(message)
             await asyncio.sleep(0)  # others have their turn, however much comes in
+
+    async def _read_some(self, missing: int) -> bytes:
+        """Return what there is; of a large frame that has begun, a larger part of what is missing.
+
+        TLS brings no more than a record at a time, and each would cost a turn of the event loop.
+        """
+        large = missing > _RECORD_BYTES
+        wanted = min(missing, _PART_BYTES) if large else _READ_BYTES
+        read: bytes = await self._stream.read_bytes(wanted, partial=not large)
+        return read
 
     async def _beat(self) -> str:
         while True:
@@ -112,6 +125,13 @@ def _take_messages(unread: bytearray) -> list[Message]:
         start = end
     del unread[:start]
     return [message for message in messages if message != _BEAT]
+
+
+def _missing(unread: bytearray) -> int:
+    """Return how much of the frame that comes first is missing [bytes]; 0 if that is not known."""
+    if len(unread) < _HEAD_BYTES:
+        return 0
+    return _HEAD_BYTES + int.from_bytes(unread[:_HEAD_BYTES], "little") - len(unread)
 
 
 _frames = msgspec.msgpack.Decoder(list[tuple[Any, ...]])
