@@ -314,8 +314,8 @@ class Farm:
             Stages from whose outcomes the tasks of this one are made: it is fed before them, so
             that first final results come early.
         speculate
-            Whether idle slots run stragglers once more at the end: the first outcome counts, and
-            the other attempt is killed.
+            Whether slots that have nothing else to do run stragglers once more: the first outcome
+            counts, and the other attempt is killed.
 
         Raises
         ------
