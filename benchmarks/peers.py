@@ -115,6 +115,12 @@ def tables(cases: Cases) -> dict[str, Table]:
     return {name: rows for name, rows in found.items() if len(rows) > 1}
 
 
+def machine_of(result: Mapping[str, Any]) -> Table:
+    """Return what a result was measured on, and how thoroughly."""
+    facts = {**result["machine"], "effort": result["effort"]}
+    return [["measured on", ""], *([name, str(value)] for name, value in facts.items())]
+
+
 def settings_of(result: Mapping[str, Any]) -> Table:
     """Return how each package of a result was used, or why it did not take part."""
     absent: Mapping[str, str] = result["absent"]
@@ -155,7 +161,8 @@ def main(
             print(f"{name} ({candidate.version() or 'not installed'}): {candidate.settings}")
     elif earlier is not None:
         result = json.loads(earlier.read_text())
-        publish({**tables(result["medians"]), "settings": settings_of(result)}, pages)
+        about = {"settings": settings_of(result), "machine": machine_of(result)}
+        publish({**tables(result["medians"]), **about}, pages)
     else:
         compare(
             chosen or (*CANDIDATES, PAIRS, CROWD),

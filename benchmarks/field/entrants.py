@@ -26,6 +26,8 @@ class Candidate:
     """A package, and one way to use it."""
 
     open: Callable[[], contextlib.AbstractContextManager[Entrant]]
+    settings: str
+    """How it is used, and with which settings that are not its own."""
     distribution: str | None
     """What is to be installed; None for the standard library."""
     micro: bool = False
@@ -34,12 +36,6 @@ class Candidate:
     """Whether tasks of bytes are for it."""
     environment: tuple[tuple[str, str], ...] = ()
     """Variables that its process needs."""
-
-    @property
-    def settings(self) -> str:
-        """How it is used."""
-        function = self.open.func if isinstance(self.open, functools.partial) else self.open
-        return (function.__doc__ or "").strip()
 
     def version(self) -> str | None:
         """Return its version; None if it is not installed."""
@@ -52,23 +48,68 @@ class Candidate:
 
 
 CANDIDATES: dict[str, Candidate] = {
-    HPCFLOW: Candidate(open=farms.farm, distribution="hpcflow", micro=True),
-    HPCFLOW_OFF: Candidate(
-        open=functools.partial(farms.farm, journal=False), distribution="hpcflow", micro=True
+    HPCFLOW: Candidate(
+        open=farms.farm,
+        settings="`map` and `stream`, a run directory, TLS; `cost=` where longest first",
+        distribution="hpcflow",
+        micro=True,
     ),
-    POOL: Candidate(open=pools.pool, distribution=None),
-    EXECUTOR: Candidate(open=pools.executor, distribution=None),
-    "joblib": Candidate(open=pools.joblib, distribution="joblib"),
-    _MPI: Candidate(open=pools.mpi, distribution="mpi4py"),
-    DASK: Candidate(open=workflows.dask, distribution="distributed"),
-    PARSL: Candidate(open=workflows.parsl, distribution="parsl"),
+    HPCFLOW_OFF: Candidate(
+        open=functools.partial(farms.farm, journal=False),
+        settings="the same without a run directory",
+        distribution="hpcflow",
+        micro=True,
+    ),
+    POOL: Candidate(
+        open=pools.pool,
+        settings="`imap_unordered`, chunk 1 or tuned; streams by `apply_async` with a callback",
+        distribution=None,
+    ),
+    EXECUTOR: Candidate(
+        open=pools.executor,
+        settings="`submit` and `as_completed`; streams by `add_done_callback`",
+        distribution=None,
+    ),
+    "joblib": Candidate(
+        open=pools.joblib,
+        settings='`Parallel(return_as="generator_unordered")`: loky, batches that size themselves',
+        distribution="joblib",
+    ),
+    _MPI: Candidate(
+        open=pools.mpi,
+        settings="`mpiexec -n 3 python -m mpi4py.futures`; as ProcessPoolExecutor",
+        distribution="mpi4py",
+    ),
+    DASK: Candidate(
+        open=workflows.dask,
+        settings="`LocalCluster` of 2 workers with a thread each, no dashboard; `client.map`,"
+        " `as_completed` in batches; streams by `add`",
+        distribution="distributed",
+    ),
+    PARSL: Candidate(
+        open=workflows.parsl,
+        settings="HTEX, a block of 2 workers, `prefetch_capacity=4`, no strategy, no log files;"
+        " as ProcessPoolExecutor",
+        distribution="parsl",
+    ),
     RAY: Candidate(
         open=workflows.ray,
+        settings="2 CPUs, no dashboard, no tokens; remote tasks, `ray.wait` for up to 100",
         distribution="ray",
         environment=(("RAY_AUTH_MODE", "disabled"), ("RAY_USAGE_STATS_ENABLED", "0")),
     ),
-    "executorlib": Candidate(open=workflows.executorlib, distribution="executorlib"),
-    "libEnsemble": Candidate(open=ensemble.libensemble, distribution="libensemble", blobs=False),
+    "executorlib": Candidate(
+        open=workflows.executorlib,
+        settings="`SingleNodeExecutor(block_allocation=True)`; as ProcessPoolExecutor",
+        distribution="executorlib",
+    ),
+    "libEnsemble": Candidate(
+        open=ensemble.libensemble,
+        settings="local comms, 2 workers; `give_pregenerated_sim_work`, streams by a persistent"
+        " generator on the manager; no log files, no resource manager",
+        distribution="libensemble",
+        blobs=False,
+    ),
 }
 
 
