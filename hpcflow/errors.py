@@ -10,7 +10,7 @@ A task's own failure is never one of these in the driver: it is an outcome
     └── FarmError (RuntimeError)    the farm's own processes failed, or it is closed
         ├── WallTimeError           no task fits in the time that the batch job has left
         ├── TaskError               raised by `outcome.result()` of a task that did not succeed
-        └── BrokenFarmError (BrokenExecutor)  an executor's farm has gone, and takes its calls along
+        └── BrokenFarmError (BrokenExecutor)  the farm of an executor or a stream is gone
 
 Every message has one form: `cannot <what was asked>: <the rule that failed>. <what to change>.`
 """
@@ -78,7 +78,7 @@ class TaskError(FarmError):
 
 
 class BrokenFarmError(FarmError, BrokenExecutor):
-    """The farm of an executor has failed or was closed before the call could end."""
+    """The farm has failed or was closed: an executor's call cannot end, a stream takes no task."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

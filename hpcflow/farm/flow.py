@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 from hpcflow.clock import Clock
 from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome
-from hpcflow.errors import RequestError
+from hpcflow.errors import BrokenFarmError, RequestError
 from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
 from hpcflow.farm.request import StageRequest
 from hpcflow.farm.stage import WOKEN, Inbox, Naming, Replay, Tray, Woken
@@ -230,9 +230,15 @@ class Stream(Iterator[AnyOutcome]):
         RequestError
             If the task cannot be pickled or named, is not the one recorded at this point of a
             resumed run, or the stream is closed.
+        BrokenFarmError
+            If the farm has broken, also while this waits for room.
         """
         with self._lock:
             self._wait_for_room()
+            if (error := self._inbox.error) is not None:
+                raise BrokenFarmError(
+                    f"cannot submit to stream {self._stage!r}: its farm broke, and says: {error}"
+                ) from error
             if self._closed:
                 raise RequestError(
                     f"cannot submit to stream {self._stage!r}: it is closed. Open another stage."
@@ -252,7 +258,9 @@ class Stream(Iterator[AnyOutcome]):
         """Hold a submission up while as many tasks as may be are out. The lock is held."""
         most = self._most_in_flight
         if most is not None:
-            self._settling.wait_for(lambda: self._out < most or self._closed)
+            self._settling.wait_for(
+                lambda: self._out < most or self._closed or self._inbox.error is not None
+            )
 
     def submit_all(self, tasks: Iterable[Any]) -> list[str]:
         """Submit every task and return their keys."""

@@ -216,7 +216,7 @@ class Inbox:
         on_room
             Called when it is not full any more.
         on_settled
-            Called with the number of outcomes that an event has brought.
+            Called with the number of outcomes that an event has brought, and with 0 at the end.
         """
         self._run = run
         self._limit = limit
@@ -227,6 +227,8 @@ class Inbox:
         self._lock = threading.Lock()
         self._unread = 0
         self.full = False
+        self.error: BaseException | None = None
+        """What went wrong, if the end has come of that."""
 
     def put(self, event: FinalEvent, place: SlotJoined) -> None:
         """Add what an event records."""
@@ -249,7 +251,9 @@ class Inbox:
 
     def end(self, error: BaseException | None = None) -> None:
         """Say that nothing follows: all is done, or something went wrong."""
+        self.error = error
         self._queue.put(error)
+        self._on_settled(0)
 
     def take(self) -> AnyOutcome | Woken | None:
         """Wait for the next outcome; None at the end, `WOKEN` where there is something to see to.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from hpcflow import Farm, RequestError
+from hpcflow import BrokenFarmError, Farm, RequestError, Stream
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,21 @@ def test_a_cancelled_stream_frees_its_slots(farm: Farm) -> None:
     assert [o.result() for o in farm.map(abs, [-1])] == [1]
     with pytest.raises(RequestError, match="it is closed"):
         stream.submit(1)
+
+
+def submit_until_refused(stream: Stream) -> None:
+    """Go on submitting; with back-pressure, the first submission waits for room."""
+    while True:
+        stream.submit(60)
+        time.sleep(0.01)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("most_in_flight", [None, 1])
+def test_a_stream_takes_no_task_once_its_farm_has_broken(most_in_flight: int | None) -> None:
+    with Farm(slots=1) as farm:
+        stream = farm.stream(time.sleep, most_in_flight=most_in_flight)
+        stream.submit(60)
+        os.kill(farm.process_ids["scheduler"], signal.SIGKILL)
+        with pytest.raises(BrokenFarmError, match="cannot submit to stream 'sleep': its farm"):
+            submit_until_refused(stream)
