@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpcflow import BrokenFarmError, Farm, RequestError, Stream
+from hpcflow import BrokenFarmError, Farm, RequestError
+from hpcflow.farm.flow import Stream
 
 
 @pytest.fixture(scope="module")
