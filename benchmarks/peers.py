@@ -26,7 +26,7 @@ from typing import Any
 import click
 
 from benchmarks.field.aims import REPORTED, aims
-from benchmarks.field.child import PAIRS, measure
+from benchmarks.field.child import PAIRS, MeasureError, measure
 from benchmarks.field.crowd import crowd
 from benchmarks.field.effort import EFFORTS, EffortName
 from benchmarks.field.entrants import CANDIDATES, why_absent
@@ -73,16 +73,21 @@ TITLES = {
 Cases = Mapping[str, Figures]
 
 
-def measured(names: Sequence[str], effort: EffortName, *, rounds: int) -> dict[str, list[Figures]]:
-    """Return the figures of each case, a mapping a round."""
+def measured(
+    names: Sequence[str], effort: EffortName, *, rounds: int, absent: dict[str, str]
+) -> dict[str, list[Figures]]:
+    """Return the figures of each case, a mapping a round; `absent` gets what fails, and why."""
     found: dict[str, list[Figures]] = {}
     for number in range(rounds):
         for name in names:
+            if name in absent or (name == CROWD and number > 0):
+                continue
             print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
-            if name != CROWD:
-                _add(found, measure(name, effort).items())
-            elif number == 0:
-                _add(found, crowd(EFFORTS[effort]))
+            try:
+                cases = crowd(EFFORTS[effort]) if name == CROWD else measure(name, effort).items()
+                _add(found, cases)
+            except MeasureError as error:
+                absent[name] = str(error)
     return found
 
 
@@ -125,7 +130,7 @@ def settings_of(result: Mapping[str, Any]) -> Table:
     """Return how each package of a result was used, or why it did not take part."""
     absent: Mapping[str, str] = result["absent"]
     rows = [
-        [name, result["versions"][name] or "", absent.get(name, how)]
+        [name, result["versions"][name] or "", absent.get(name, how).splitlines()[-1]]
         for name, how in result["settings"].items()
     ]
     return [["package", "version", "used as"], *rows]
@@ -177,7 +182,7 @@ def compare(names: Sequence[str], effort: EffortName, *, rounds: int, output: Pa
     here = machine()
     reasons = {name: why_absent(name) for name in names if name in CANDIDATES}
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
-    found = measured([name for name in names if name not in absent], effort, rounds=rounds)
+    found = measured(names, effort, rounds=rounds, absent=absent)
     result = medians(found)
     for name, rows in tables(result).items():
         show(f"{TITLES[name]}: {effort}, medians of {rounds} rounds", rows)

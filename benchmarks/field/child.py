@@ -25,12 +25,16 @@ LONGEST_S = 1800.0
 """A round that takes longer is given up [s]."""
 
 
+class MeasureError(Exception):
+    """A package cannot be measured here."""
+
+
 def measure(name: str, effort: EffortName) -> dict[str, dict[str, float]]:
     """Return the figures of one round by case; there is one case, but for pairs.
 
     Raises
     ------
-    RuntimeError
+    MeasureError
         If the process fails: says what it has said.
     """
     variables = dict(CANDIDATES[name].environment) if name in CANDIDATES else {}
@@ -38,19 +42,22 @@ def measure(name: str, effort: EffortName) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as base:
         output, log = Path(base) / "figures.json", Path(base) / "log"
         with log.open("wb") as said:
-            code = subprocess.run(
+            process = subprocess.Popen(
                 [*command(name), "-m", __name__, name, "--effort", effort, "--output", output],
                 cwd=ROOT,
                 env=environment_with({"PATH": path, "PYTHONPATH": str(ROOT), **variables}),
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                timeout=LONGEST_S,
-                check=False,
-            ).returncode
+            )
+            try:
+                code = process.wait(LONGEST_S)
+            except subprocess.TimeoutExpired:
+                process.terminate()
+                code = process.wait()
         if not output.exists():
-            text = log.read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"{name} ended with {code} before its figures were there: {text}")
+            text = log.read_text(errors="replace").strip()[-2000:]
+            raise MeasureError(f"{name} ended with {code} before its figures were there: {text}")
         found: dict[str, dict[str, float]] = json.loads(output.read_text())
         return found
 

@@ -30,15 +30,17 @@ RATE = 1000
 """Tasks that all slots together end in a second, at most."""
 SCHEDULER = "scheduler's CPU per task [ms]"
 DRIVER = "driver's CPU per task [ms]"
+_FEW = 2000
+"""Tasks that tell what one costs."""
 _SHORTEST_S = 0.12
 """Longer than this, tasks travel alone [s]."""
 
 
 def crowd(effort: Effort) -> Iterator[tuple[str, Figures]]:
     """Yield a round's figures of each transport with few workers, then with many."""
-    for workers, tasks in zip(
-        effort.crowds, (max(1, effort.crowd_tasks // 10), effort.crowd_tasks), strict=True
-    ):
+    most = effort.crowd_tasks
+    few = min(most, max(_FEW, most // 10))
+    for workers, tasks in zip(effort.crowds, (few, most), strict=True):
         with site(slots=workers * GPUS, shards=1) as farm:
             _join(farm, workers)
             for transport in TRANSPORTS:

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.field.aims import aims
-from benchmarks.field.child import PAIRS, measure
+from benchmarks.field.child import PAIRS, MeasureError, measure
 from benchmarks.field.crowd import DRIVER, SCHEDULER, case, crowd
 from benchmarks.field.effort import EFFORTS
 from benchmarks.field.entrants import CANDIDATES, DASK, EXECUTOR, HPCFLOW, POOL, why_absent
@@ -55,7 +55,7 @@ def test_each_package_that_is_installed_runs_every_workload(name: str) -> None:
 
 
 def test_a_package_that_fails_says_why() -> None:
-    with pytest.raises(RuntimeError, match="ended with 2 before its figures were there"):
+    with pytest.raises(MeasureError, match="ended with 2 before its figures were there"):
         measure("no such package", "tiny")
 
 
