@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcflow.batch.machine import BatchSystemName
+from hpcflow.core.resources import CPU, GPU
+from hpcflow.errors import RequestError
 
 _DEVICES = (
     "CUDA_VISIBLE_DEVICES",
@@ -63,6 +65,11 @@ class Allocation:
 def read_allocation(environment: Mapping[str, str] | None = None) -> Allocation:
     """Return the allocation that an environment describes; by default this process's.
 
+    Raises
+    ------
+    RequestError
+        If it does not say how many slots there are.
+
     Examples
     --------
     >>> read_allocation({"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}).devices
@@ -105,7 +112,12 @@ def _first_number(given: Mapping[str, str], names: tuple[str, ...]) -> int | Non
 
 def _slots(text: str) -> dict[str, int] | None:
     """Return the slots of each pool of a list such as `gpu:8,cpu:4`."""
-    pairs = (entry.partition(":") for entry in text.split(",") if entry)
+    pairs = [entry.partition(":") for entry in text.split(",") if entry]
+    if not all(pool in {CPU, GPU} and count.isdecimal() for pool, _, count in pairs):
+        raise RequestError(
+            f"cannot use HPCFLOW_SLOTS={text!r}: it is the number of slots of each pool, such as"
+            " gpu:8,cpu:4. Correct it in the batch script."
+        )
     return {pool: int(count) for pool, _, count in pairs} or None
 
 

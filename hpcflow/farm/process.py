@@ -131,9 +131,10 @@ def address_of(interface: str | None) -> str:
     try:
         return str(get_ip_interface(interface))
     except ValueError:
+        help_ = nearest(interface, psutil.net_if_addrs())
         raise RequestError(
-            f"cannot listen on interface {interface!r}:"
-            f" {nearest(interface, psutil.net_if_addrs())} Correct --interface."
+            f"cannot listen on interface {interface!r}: this host has none of that name;"
+            f" {help_}{'' if help_.endswith('?') else '.'} Correct the interface."
         ) from None
 
 

@@ -37,6 +37,21 @@ class Weights:
         """Whether anything is said."""
         return self.costs is not None or self.priorities is not None
 
+    def check(self) -> None:
+        """Refuse what tells no numbers.
+
+        Raises
+        ------
+        RequestError
+            If it is neither a function nor a sequence.
+        """
+        for name, numbers in self._named():
+            if numbers is not None and not (callable(numbers) or isinstance(numbers, Sized)):
+                raise RequestError(
+                    f"cannot weigh tasks by {numbers!r}: it is a function of the input, or a"
+                    f" number for each task. Correct `{name}`."
+                )
+
     def check_count(self, tasks: int) -> None:
         """Refuse numbers that are not one a task.
 
@@ -45,12 +60,15 @@ class Weights:
         RequestError
             If there are more or fewer.
         """
-        for name, numbers in (("cost", self.costs), ("priority", self.priorities)):
+        for name, numbers in self._named():
             if isinstance(numbers, Sized) and len(numbers) != tasks:
                 raise RequestError(
                     f"cannot weigh {tasks} tasks by {len(numbers)} numbers: there is one a task."
                     f" Correct `{name}`, or give a function."
                 )
+
+    def _named(self) -> tuple[tuple[str, Number | None], ...]:
+        return ("cost", self.costs), ("priority", self.priorities)
 
     def cost(self, value: Any, position: int, given: float | None) -> float:
         """Return the cost of a task.
@@ -142,6 +160,18 @@ class StageOptions:
             known = " or ".join(map(repr, get_args(Order)))
             raise RequestError(
                 f"cannot order tasks {self.order!r}: the orders are {known}. Correct `order`."
+            )
+        self.weights.check()
+        after: object = self.after
+        if not isinstance(after, Sequence) or not all(isinstance(name, str) for name in after):
+            raise RequestError(
+                f"cannot open a stage after {after!r}: it is the name of a stage, or a list of"
+                " names. Correct `after`."
+            )
+        if self.total is not None and not (_is_whole(self.total) and self.total >= 0):
+            raise RequestError(
+                f"cannot expect {self.total!r} tasks: their number is whole, 0 or more. Correct"
+                " `total`, or leave it out."
             )
         if self.order == "given" and self.weights.priorities is not None:
             raise RequestError(

@@ -104,9 +104,11 @@ class Stages:
         names = [after] if isinstance(after, str) else after
         for name in names:
             if name not in self._ranks:
+                help_ = nearest(name, self._ranks)
                 raise RequestError(
-                    f"cannot open a stage after {name!r}: {nearest(name, self._ranks)} Correct"
-                    " `after`, or open that stage first."
+                    f"cannot open a stage after {name!r}: the farm has opened none of that name;"
+                    f" {help_}{'' if help_.endswith('?') else '.'} Correct `after`, or open that"
+                    " stage first."
                 )
         return max((self._ranks[name] + 1 for name in names), default=0)
 

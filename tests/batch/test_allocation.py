@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcflow.batch.allocation import Allocation, read_allocation
+from hpcflow.errors import RequestError
 
 
 def test_outside_a_batch_job_only_the_hosts_name_is_known() -> None:
@@ -62,3 +63,9 @@ def test_a_jsrun_step_says_rank_and_devices_and_the_script_when_it_ends() -> Non
 @pytest.mark.parametrize("text", ["", "-1", "NoDevFiles"])
 def test_a_launcher_may_give_no_device(text: str) -> None:
     assert read_allocation({"CUDA_VISIBLE_DEVICES": text}).devices == ()
+
+
+@pytest.mark.parametrize("text", ["gpu", "gpu:", "gpu:-1", "tpu:4", "gpu:8,cpu:x"])
+def test_a_script_that_does_not_say_how_many_slots_there_are_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="cannot use HPCFLOW_SLOTS="):
+        read_allocation({"HPCFLOW_SLOTS": text})

@@ -89,6 +89,10 @@ def test_what_comes_of_outcomes_goes_before_what_they_come_of(farm: Farm) -> Non
         ({"order": "given", "priority": [1, 2]}, "cannot order tasks as given and by priority"),
         ({"order": "longest-first"}, "cannot run the longest tasks first"),
         ({"after": "nothing"}, "cannot open a stage after 'nothing'"),
+        ({"after": 3}, "cannot open a stage after 3: it is the name of a stage"),
+        ({"after": [None]}, "cannot open a stage after .None.: it is the name of a stage"),
+        ({"cost": 3}, "cannot weigh tasks by 3: it is a function"),
+        ({"priority": iter([1, 2])}, "cannot weigh tasks by <list_iterator"),
     ],
 )
 def test_what_is_no_order_is_refused_at_once(farm: Farm, options: Any, why: str) -> None:
@@ -134,6 +138,12 @@ def test_a_stream_holds_its_submitters_back(farm: Farm) -> None:
 def test_a_limit_that_holds_everything_back_is_refused(farm: Farm, limit: Any) -> None:
     with pytest.raises(RequestError, match="cannot hold a stream to"):
         farm.stream(_pause, most_in_flight=limit)
+
+
+@pytest.mark.parametrize("total", [-1, 2.5, "many"])
+def test_what_is_no_number_of_tasks_is_refused(farm: Farm, total: Any) -> None:
+    with pytest.raises(RequestError, match="cannot expect"):
+        farm.stream(_pause, total=total)
 
 
 def test_threads_may_submit_at_the_same_time(tmp_path: Path) -> None:
