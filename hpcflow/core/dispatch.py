@@ -44,7 +44,7 @@ from hpcflow.core.stimulus import (
 )
 from hpcflow.core.task import Cause, ErrorText
 
-OVERDUE_S = 1.0
+OVERDUE_S = 0.5
 """A chunk whose next answer takes this long, and longer than all of it should have, is overdue:
 idle slots get what waits behind the task that runs [s]."""
 STRAGGLES = 2.0

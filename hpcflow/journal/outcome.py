@@ -30,10 +30,12 @@ def outcomes_of(
         Whether the event was read back.
     """
     if isinstance(event, TasksSucceeded):
-        return (
-            succeeded(event, index, place=place, run=run, replayed=replayed)
-            for index in range(len(event.keys))
-        )
+        if event.pickles or event.payloads or replayed:
+            return (
+                succeeded(event, index, place=place, run=run, replayed=replayed)
+                for index in range(len(event.keys))
+            )
+        return _plain(event, place)
     kind = Failed if isinstance(event, TaskFailed) else Lost
     outcome = kind(
         key=event.key,
@@ -53,6 +55,30 @@ def outcomes_of(
         error=event.error,
     )
     return iter((outcome,))
+
+
+def _plain(event: TasksSucceeded, place: SlotJoined) -> Iterator[Succeeded]:
+    """Yield outcomes whose values are all plain: the short way, for there may be a million."""
+    stage, attempt, slot = event.stage, event.attempt, event.slot
+    host, worker, device = place.host, place.worker, place.device
+    submitted, collected = event.submitted, event.at
+    columns = (event.keys, event.values, event.created, event.started, event.finished)
+    for key, value, created, started, finished in zip(*columns, strict=True):
+        yield Succeeded(
+            key=key,
+            stage=stage,
+            attempt=attempt,
+            host=host,
+            worker=worker,
+            slot=slot,
+            device=device,
+            created=created,
+            submitted=submitted,
+            started=started,
+            finished=finished,
+            collected=collected,
+            stored=value,
+        )
 
 
 def succeeded(
