@@ -67,10 +67,12 @@ def kept_interrupt() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_dask() -> Iterator[None]:
     """Let Dask say nothing of connections that close because the farm does."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]  # Dask sets one for each of them
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

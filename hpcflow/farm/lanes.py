@@ -68,6 +68,8 @@ class Lanes:
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         """Those of the workers, and of workers removed whose lanes are not closed yet."""
+        self._abandoned: set[asyncio.Task[Comm]] = set()
+        """Connections that nobody waits for any more; each is closed, or given up before long."""
         self._lanes: dict[str, _WorkerLane] = {}
         self._slots: dict[str, _WorkerLane] = {}
 
@@ -137,6 +139,7 @@ class Lanes:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._abandoned, return_exceptions=True)
 
     async def _keep(self, address: str) -> None:
         backoff_s = 0.05
@@ -173,10 +176,15 @@ class Lanes:
         try:
             return await asyncio.shield(connecting)
         except asyncio.CancelledError:
-            await asyncio.wait([connecting], timeout=_LAST_WAIT_S)
-            if not connecting.cancel() and connecting.exception() is None:
-                connecting.result().abort()
+            self._abandoned.add(connecting)
+            connecting.add_done_callback(self._hang_up)
+            asyncio.get_running_loop().call_later(_LAST_WAIT_S, connecting.cancel)
             raise
+
+    def _hang_up(self, connecting: asyncio.Task[Comm]) -> None:
+        self._abandoned.discard(connecting)
+        if not connecting.cancelled() and connecting.exception() is None:
+            connecting.result().abort()
 
     def _arrived(self, lane: _WorkerLane, report: Report) -> None:
         match report:

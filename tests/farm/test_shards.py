@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -77,6 +79,40 @@ def test_the_loss_of_a_shard_loses_only_its_slots(
     events = read_journal(RunDirectory(tmp_path / "run").journal)
     gone = [event.slot for event in events if isinstance(event, SlotLost)]
     assert sorted(gone) == sorted({"w0.0", "w1.0", "w2.0", "w3.0"} - kept)
+
+
+LOSES = """
+import os, signal, sys, time
+from hpcflow import Farm, FarmError
+
+def nap(_):
+    time.sleep(0.05)
+
+if __name__ == "__main__":
+    with Farm(slots=2, workers=2, shards=2) as farm:
+        farm.wait_for_slots()
+        for scheduler in sys.argv[1:]:
+            os.kill(farm.process_ids[scheduler], signal.SIGKILL)
+        try:
+            print(len(list(farm.map(nap, range(40)))))
+        except FarmError as error:
+            print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("lost", "told"), [(["scheduler-2"], "40"), (["scheduler", "scheduler-2"], "cannot go on")]
+)
+def test_dask_says_nothing_of_a_shard_that_is_lost(
+    tmp_path: Path, lost: list[str], told: str
+) -> None:
+    driver = tmp_path / "driver.py"
+    driver.write_text(LOSES)
+    done = subprocess.run(
+        [sys.executable, driver, *lost], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith(told)
+    assert done.stderr == ""
 
 
 def test_the_loss_of_every_shard_ends_the_farm(tmp_path: Path) -> None:
