@@ -140,7 +140,7 @@ def dask(work: Work, *, stealing: bool, saturation: float) -> Iterator[Way]:
         LocalCluster(
             n_workers=work.slots,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=None,
         ) as cluster,
         Client(cluster) as client,

@@ -38,7 +38,7 @@ SILENT = {
         '    versions: Versions\n    """The worker\'s."""\n': "",
         '    versions: Versions\n    """The driver\'s."""\n': "",
     },
-    "farm/farm.py": {"            versions=own_versions(),\n": ""},
+    "farm/session.py": {"            versions=own_versions(),\n": ""},
 }
 """What makes of hpcflow one that has never heard of versions."""
 
