@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hpcflow.core.event import AnyEvent
+from hpcflow.core.event import OUT_OF_TIME, AnyEvent
 from hpcflow.core.state import RunState
 from hpcflow.errors import JournalError
 from hpcflow.journal.directory import RunDirectory
@@ -27,6 +27,8 @@ class Phase(enum.StrEnum):
     """The last driver ended by itself."""
     INTERRUPTED = "interrupted"
     """The last driver was told to stop, and recorded what was back."""
+    OUT_OF_TIME = OUT_OF_TIME
+    """The last driver stopped because nothing fitted in what was left of its wall time."""
     ERROR = "stopped by an error"
     """The last driver stopped with an error, and said so."""
     KILLED = "killed"
@@ -107,6 +109,8 @@ class RunSource:
                 return Phase.FINISHED
             case "interrupted":
                 return Phase.INTERRUPTED
+            case Phase.OUT_OF_TIME:
+                return Phase.OUT_OF_TIME
             case _:
                 return Phase.ERROR
 

@@ -168,7 +168,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     seed: int | None
     phase: str
-    """`empty`, `running`, `finished`, `interrupted`, `stopped by an error` or `killed`."""
+    """`empty`, `running`, `finished`, `interrupted`, `out of wall time`, `stopped by an error` or
+    `killed`."""
     driver: Driver | None
     """Who holds the run now."""
     resume: str | None

@@ -25,6 +25,7 @@ _PHASE_STYLE = {
     Phase.RUNNING: "bold green",
     Phase.FINISHED: "bold cyan",
     Phase.INTERRUPTED: "bold yellow",
+    Phase.OUT_OF_TIME: "bold yellow",
     Phase.EMPTY: "bold yellow",
     Phase.ERROR: "bold red",
     Phase.KILLED: "bold red",

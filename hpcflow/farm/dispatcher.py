@@ -241,9 +241,10 @@ class Dispatcher:
             stage, takes_s = out_of_time
             self._break(
                 WallTimeError(
-                    f"cannot start further tasks of stage {stage!r}: the wall time is over in"
-                    f" {max(0.0, left_s):.0f} s, and the next may take {takes_s:.0f} s. What came"
-                    " back is recorded: submit the run again to go on."
+                    f"cannot start further tasks of stage {stage!r}: tasks must have ended"
+                    f" {MARGIN_S:g} s before the wall time has, {max(0.0, left_s):.0f} s from now,"
+                    f" and the next may take {takes_s:.0f} s. What came back is recorded: submit"
+                    " the run again to go on."
                 )
             )
         if self._error is None:

@@ -42,6 +42,7 @@ def test_a_copy_of_a_live_run_is_a_killed_one(tmp_path: Path) -> None:
     [
         ("finished", Phase.FINISHED),
         ("interrupted", Phase.INTERRUPTED),
+        ("out of wall time", Phase.OUT_OF_TIME),
         ("error: disk full", Phase.ERROR),
     ],
 )
