@@ -28,7 +28,9 @@ def dask() -> Iterator[Entrant]:
     from distributed import Client, LocalCluster, as_completed
 
     with (
-        LocalCluster(n_workers=SLOTS, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=SLOTS, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as client,
     ):
 
