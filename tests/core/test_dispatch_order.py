@@ -119,7 +119,10 @@ def test_what_fits_in_the_time_does_not_depend_on_what_costs_are_counted_in(unit
     bench.back("a", each_s=10.0)
     bench.do(Tick(0.0, 19.0))
     weighed(bench, {"x": 2 * unit}, what="cost")
-    assert bench.dispatch.out_of_time == ("s", pytest.approx(20.0))
+    stuck = bench.dispatch.out_of_time
+    assert stuck is not None
+    assert stuck[0] == "s"
+    assert stuck[1] == pytest.approx(20.0)
     bench.do(Tick(0.0, 21.0))
     assert bench.on("a") == [["x"]]
 
