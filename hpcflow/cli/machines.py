@@ -38,7 +38,7 @@ def machines(context: click.Context, *, directory: Path | None) -> None:
             click.echo(f"{name:{width}}  {load_machine(name, directory=directory).description}")
 
 
-@machines.command()
+@machines.command(short_help="Explain one machine.")
 @click.argument("name")
 @click.pass_obj
 def show(directory: Path | None, name: str) -> None:
