@@ -22,7 +22,7 @@ def evaluate(parameters: Sequence[float]) -> float:
     return float(rosen(parameters))
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Search, and print the best parameters."""
     with Farm(run=run) as farm, farm.executor() as executor:
         found = differential_evolution(
@@ -39,4 +39,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

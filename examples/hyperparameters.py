@@ -46,7 +46,7 @@ def accuracy(genome: list[float]) -> float:
     return float(cross_val_score(model, images, digits, cv=3, error_score="raise").mean())
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Evolve, and print the best hyper-parameters."""
     with Farm(run=run, seed=1) as farm:
         farm.preload("digits", load)
@@ -69,4 +69,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

@@ -86,7 +86,7 @@ def shake(offspring: Iterator[Offspring], draws: Generator) -> Iterator[Offsprin
         yield Offspring(genome=moved.tolist(), parents=child.parents)
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Evolve until the global minimum is found, and print its energy."""
     with Farm(run=run, seed=1) as farm:
         evolution = steady_state(
@@ -106,4 +106,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

@@ -30,7 +30,7 @@ def count_ones(genome: list[int]) -> int:
     return sum(genome)
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Evolve until all bits are 1, and say how long that took."""
     with Farm(run=run, seed=1) as farm:
         evolution = steady_state(
@@ -48,4 +48,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

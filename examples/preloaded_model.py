@@ -43,7 +43,7 @@ def evaluate(phenome: list[float]) -> float:
     return preloaded("model").predict(phenome)  # type: ignore[no-any-return]
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Score a grid of phenomes and print the best."""
     phenomes = [[float(x), float(y), 1.0] for x in range(-10, 11) for y in range(-10, 11)]
     with Farm(run=run) as farm:
@@ -54,4 +54,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

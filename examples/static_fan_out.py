@@ -52,7 +52,7 @@ def process_item(sequence: str) -> dict[str, float]:
     return {"length": len(sequence), "mass_da": sum(map(MASS.__getitem__, sequence)) + WATER}
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Process every item and print the outcomes."""
     with Farm(run=run) as farm:
         for outcome in farm.map(process_item, read_items()):
@@ -60,4 +60,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

@@ -31,7 +31,7 @@ def mutate(genome: Genome, draws: random.Random) -> Genome:
     return [gene + draws.gauss(0, 0.3) for gene in genome]
 
 
-def main(run: str) -> None:
+def main(run: str | None) -> None:
     """Evolve, and print the best individual."""
     with Farm(run=run) as farm, farm.stream(evaluate) as stream:
         draws = random.Random(farm.seed)
@@ -57,4 +57,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else None)  # None records nothing

@@ -101,3 +101,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     candidates = sorted(known)
     close = difflib.get_close_matches(name, candidates, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(candidates)}"
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return the help of `nearest` as the end of a sentence.
+
+    Examples
+    --------
+    >>> hint("timestep", ["timestep_fs", "temperature_k"]), hint("zzz", ["b", "a"])
+    ("did you mean 'timestep_fs'?", 'known: a, b.')
+    """
+    help_ = nearest(name, known)
+    return help_ if help_.endswith("?") else f"{help_}."

@@ -10,7 +10,7 @@ import msgspec
 
 from hpcflow.batch.text import check_directive_path, check_line, check_word
 from hpcflow.batch.walltime import parse_walltime
-from hpcflow.errors import RequestError, nearest
+from hpcflow.errors import RequestError, hint
 from hpcflow.settings import load_toml
 
 BatchSystemName = Literal["local", "slurm", "lsf"]
@@ -147,10 +147,10 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return self.queues[0]
         names = [queue.name for queue in self.queues]
         if name not in names:
-            help_ = nearest(name, names)
+            help_ = hint(name, names)
             raise RequestError(
                 f"cannot use queue {name!r} on {self.name}: there is none of that name;"
-                f" {help_}{'' if help_.endswith('?') else '.'} Correct the name, or add the queue"
+                f" {help_} Correct the name, or add the queue"
                 " to the machine's file."
             )
         return self.queues[names.index(name)]
@@ -178,10 +178,10 @@ def machine_path(name: str, *, directory: Path | None = None) -> Path:
             " directory of yours with --machines, or the path of a TOML file."
         )
     if name not in known:
-        help_ = nearest(name, known)
+        help_ = hint(name, known)
         raise RequestError(
             f"cannot find machine {name!r} in {place!r}: there is none of that name;"
-            f" {help_}{'' if help_.endswith('?') else '.'} Name one of them, or the path of a TOML"
+            f" {help_} Name one of them, or the path of a TOML"
             " file."
         )
     return (directory or MACHINES) / f"{name}.toml"

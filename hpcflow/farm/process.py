@@ -36,7 +36,7 @@ import psutil
 from distributed.utils import get_ip, get_ip_interface
 
 from hpcflow.core.resources import SlotResources
-from hpcflow.errors import FarmError, RequestError, nearest
+from hpcflow.errors import FarmError, RequestError, hint
 from hpcflow.farm.dashboard import LOOPBACK, announcement, tunnel
 from hpcflow.farm.rendezvous import find_scheduler, publish_scheduler
 from hpcflow.farm.security import (
@@ -131,10 +131,10 @@ def address_of(interface: str | None) -> str:
     try:
         return str(get_ip_interface(interface))
     except ValueError:
-        help_ = nearest(interface, psutil.net_if_addrs())
+        help_ = hint(interface, psutil.net_if_addrs())
         raise RequestError(
             f"cannot listen on interface {interface!r}: this host has none of that name;"
-            f" {help_}{'' if help_.endswith('?') else '.'} Correct the interface."
+            f" {help_} Correct the interface."
         ) from None
 
 

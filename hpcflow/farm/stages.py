@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcflow.clock import Clock
 from hpcflow.core.task import check_key
-from hpcflow.errors import RequestError, nearest
+from hpcflow.errors import RequestError, hint
 from hpcflow.farm.call import CallNaming
 from hpcflow.farm.flow import Port
 from hpcflow.farm.mail import Request
@@ -104,10 +104,10 @@ class Stages:
         names = [after] if isinstance(after, str) else after
         for name in names:
             if name not in self._ranks:
-                help_ = nearest(name, self._ranks)
+                help_ = hint(name, self._ranks)
                 raise RequestError(
                     f"cannot open a stage after {name!r}: the farm has opened none of that name;"
-                    f" {help_}{'' if help_.endswith('?') else '.'} Correct `after`, or open that"
+                    f" {help_} Correct `after`, or open that"
                     " stage first."
                 )
         return max((self._ranks[name] + 1 for name in names), default=0)

@@ -7,7 +7,7 @@ import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from hpcflow.errors import RequestError, nearest
+from hpcflow.errors import RequestError, hint
 
 _FIELD_NAME = re.compile(r"[^\s{}!:\[\]]+")
 
@@ -74,10 +74,10 @@ class Template:
         """
         for name in self.names:
             if name not in known:
-                help_ = nearest(name, known)
+                help_ = hint(name, known)
                 raise RequestError(
                     f"cannot fill {{{name}}} in {self.option}: the inputs have no such field;"
-                    f" {help_}{'' if help_.endswith('?') else '.'} Correct the name, or double the"
+                    f" {help_} Correct the name, or double the"
                     " braces if they are meant literally."
                 )
 

@@ -16,7 +16,7 @@ from openmm import app, unit
 from hpcflow.ensembles.openmm.checks import InputKind, kind_of
 from hpcflow.ensembles.openmm.configuration import OpenMMConfiguration, SystemOptions
 from hpcflow.ensembles.openmm.observables import Thermometer
-from hpcflow.errors import HpcflowError, RequestError, nearest
+from hpcflow.errors import HpcflowError, RequestError, hint
 
 _CONSTRAINTS = {
     "none": None,
@@ -92,10 +92,10 @@ def check_force_fields(configuration: OpenMMConfiguration) -> None:
     for name in configuration.input.force_field:
         if not Path(name).is_file() and not any((root / name).is_file() for root in _shipped()):
             known = [str(path.relative_to(root)) for root in _shipped() for path in _xml(root)]
-            stop = "" if (hint := nearest(name, known)).endswith("?") else "."
             raise RequestError(
                 f"cannot find force field {name!r}: it is no file beside the configuration, and"
-                f" OpenMM ships none of that name; {hint}{stop} Correct it in input.force_field."
+                f" OpenMM ships none of that name; {hint(name, known)} Correct it in"
+                " input.force_field."
             )
 
 
