@@ -354,6 +354,7 @@ def test_a_value_is_kept_by_nothing_but_its_future(farm: Farm) -> None:
     gc.collect()
     wait_for(lambda: trace() is None)
     executor.shutdown()
+    assert trace() is None
 
 
 def test_an_event_loop_runs_functions_in_it(farm: Farm) -> None:
