@@ -13,7 +13,7 @@ from distributed import Client
 from distributed.comm.addressing import get_address_host_port
 
 from hpcflow.errors import FarmError
-from hpcflow.farm.cluster import Gone, Work
+from hpcflow.farm.processes import Gone, Work
 from hpcflow.farm.rendezvous import find_scheduler
 from hpcflow.farm.security import security_for
 from hpcflow.farm.servers import SLOTS, Refusal, read_refusals

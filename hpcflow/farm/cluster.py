@@ -10,9 +10,9 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import click
 import msgspec
@@ -23,7 +23,7 @@ from hpcflow.core.resources import SlotResources
 from hpcflow.errors import FarmError
 from hpcflow.farm.child import MARK
 from hpcflow.farm.dashboard import announcement
-from hpcflow.farm.mail import Workload
+from hpcflow.farm.processes import Gone, Work
 from hpcflow.farm.rendezvous import scheduler_address
 from hpcflow.farm.security import (
     create_credentials,
@@ -45,51 +45,6 @@ CONNECT_S = 30.0
 _SHORT_LIFE_S = 10.0
 _MOST_SHORT_LIVES = 20
 """A worker that ends within `_SHORT_LIFE_S` more often than this in a row breaks the farm."""
-
-
-Gone = Callable[[FarmError, int | None], None]
-"""Told, from a thread, that a shard's scheduler is gone, or, with None, that the farm is broken."""
-
-
-class Work(Protocol):
-    """What the farm has to do, for processes that fit themselves to it. From any thread."""
-
-    def workload(self) -> Workload | None:
-        """Return what there is to do and who does nothing; None in a farm that ends or broke."""
-        ...
-
-    def release(self, worker: str) -> bool:
-        """Let go of a worker's slots, and return True, unless one of them has a task."""
-        ...
-
-
-class Processes(Protocol):
-    """A farm's schedulers and workers, wherever they run."""
-
-    def connect(self) -> list[Client]:
-        """Return a client of each shard's scheduler, in their order, once all are up."""
-        ...
-
-    def guard(self, gone: Gone, work: Work) -> None:
-        """Watch over the processes from now on, and say what is gone for good."""
-        ...
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Process ids by name of those that the driver started."""
-        ...
-
-    def close(self) -> None:
-        """End what the driver started."""
-        ...
-
-
-class Start(Protocol):
-    """Starts the processes of a farm, or finds them."""
-
-    def __call__(self, directory: RunDirectory, *, keep_logs: bool) -> Processes:
-        """Return them; `keep_logs` says whether the farm keeps a run, and its logs in it."""
-        ...
 
 
 class LocalProcesses:

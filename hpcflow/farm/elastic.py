@@ -20,9 +20,10 @@ from distributed import Client
 
 from hpcflow.core.elastic import Bounds, Elastic, Ended, GiveUp, Order, Retire, Start, Stays, Tick
 from hpcflow.errors import BatchSystemError, FarmError
-from hpcflow.farm.cluster import Gone, LocalProcesses, Work
+from hpcflow.farm.cluster import LocalProcesses
 from hpcflow.farm.jobqueue import WorkerJobs, WorkerOrder
 from hpcflow.farm.mail import Workload
+from hpcflow.farm.processes import Gone, Work
 from hpcflow.journal.directory import RunDirectory
 
 _TICK_S = 0.5

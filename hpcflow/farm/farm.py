@@ -18,11 +18,12 @@ from hpcflow.core.task import check_key
 from hpcflow.errors import BrokenFarmError, FarmError, RequestError, WallTimeError
 from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.call import run_call
-from hpcflow.farm.cluster import LocalProcesses, Processes, Start
+from hpcflow.farm.cluster import LocalProcesses
 from hpcflow.farm.executor import Calls, FarmExecutor
 from hpcflow.farm.flow import Outcomes, Stream
 from hpcflow.farm.mail import Preload, Statistics
 from hpcflow.farm.pickling import pickle_call
+from hpcflow.farm.processes import Processes, Start
 from hpcflow.farm.request import (
     Key,
     Number,

@@ -14,12 +14,12 @@ from typing import Any
 from hpcflow.batch.allocation import read_allocation
 from hpcflow.clock import SystemClock
 from hpcflow.core.event import FINISHED, SessionClosed
-from hpcflow.farm.cluster import Start
 from hpcflow.farm.dispatcher import JOIN_LIMIT_S, Dispatcher
 from hpcflow.farm.interrupts import late_interrupt, quiet_dask
 from hpcflow.farm.lanes import Lanes
 from hpcflow.farm.members import Members
 from hpcflow.farm.modules import driver_path
+from hpcflow.farm.processes import Start
 from hpcflow.farm.request import check_seed
 from hpcflow.farm.run import Run, open_run
 from hpcflow.farm.tasks import Tasks
