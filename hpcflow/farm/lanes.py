@@ -297,7 +297,7 @@ def encode_work(chunk: Chunk, call: Call) -> bytes:
             function=call.number,
             attempt=chunk.attempt,
             limit_s=call.limit_s,
-            keys=[task.key for task in chunk.tasks],
+            keys=msgspec.Raw(msgspec.msgpack.encode(chunk.keys)),
             inputs=[task.payload for task in chunk.tasks],
         )
     )

@@ -166,7 +166,7 @@ class Runner:
         return function
 
     def _run(self, work: Work) -> None:
-        current.stage, current.keys, current.attempt = work.stage, work.keys, work.attempt
+        current.stage, current.keys, current.attempt = work.stage, msgspec.msgpack.decode(work.keys), work.attempt
         current.time_limit_s = work.limit_s
         last = len(work.inputs) - 1
         now = time.monotonic()

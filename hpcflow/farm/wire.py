@@ -147,9 +147,12 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     function: int
     attempt: int
     limit_s: float | None
-    keys: list[str]
-    inputs: list[bytes]
-    """Pickles."""
+    keys: msgspec.Raw
+    """The tasks' names, opened only when a task asks for its own."""
+    values: bytes = b""
+    """One pickle of the list of all inputs, where each is a number, a truth value or None."""
+    inputs: list[bytes] = []
+    """A pickle of each input, where they are not in `values`."""
 
 
 class Errand(msgspec.Struct, frozen=True, kw_only=True):
