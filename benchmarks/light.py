@@ -72,10 +72,10 @@ class LightSlots(Slots):
 
     async def lane(self, comm: Comm, setup: bytes) -> Status:
         """Say that every slot is up, and keep the lane."""
-        lane = Lane(comm, patience_s=CLIENT_PATIENCE_S)
+        lane = await Lane.take_over(comm, patience_s=CLIENT_PATIENCE_S)
         for index, info in enumerate(self._infos):
             lane.send(("slot", index, 1, msgspec.msgpack.encode(info)))
-        await lane.run(lambda message: self._receive(lane, message))
+        await lane.run(lambda messages: self._receive(lane, messages))
         return Status.dont_reply
 
     async def run_chunk(self, errand: Errand, work: bytes) -> bytes:
@@ -87,15 +87,16 @@ class LightSlots(Slots):
         finally:
             self._room.leave(errand.key)
 
-    def _receive(self, lane: Lane, message: Message) -> None:
-        """Answer a chunk that came by the lane."""
-        match message:
-            case ("chunk", int(slot), int(life), _, _, _, bytes(work)):
-                asyncio.get_running_loop().call_later(
-                    self._task_s,
-                    lambda began: lane.send(("out", slot, life, self._answer(work, began))),
-                    time.time(),
-                )
+    def _receive(self, lane: Lane, messages: list[Message]) -> None:
+        """Answer the chunks that came by the lane."""
+        for message in messages:
+            if message[0] == "chunk":
+                loop = asyncio.get_running_loop()
+                loop.call_later(self._task_s, self._send_answer, lane, message, time.time())
+
+    def _send_answer(self, lane: Lane, message: Message, began: float) -> None:
+        _, slot, life, *_, work = message
+        lane.send(("out", slot, life, self._answer(work, began)))
 
     def _answer(self, work: bytes, started: float) -> bytes:
         """Return what a runner would that has had every task of a chunk."""

@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +21,12 @@ import psutil
 
 from hpcflow.core.resources import SlotResources
 from hpcflow.core.task import Cause
-from hpcflow.farm.wire import HEAD, Culprit, Death, Down, Progress, Up
+from hpcflow.farm.pipe import Frame, Pipe
+from hpcflow.farm.wire import HEAD, Culprit, Death, Down, Progress
 
+Said = tuple[int, bytes]
+"""A frame from a runner: which kind of `Up`, and its body."""
+_KIND = HEAD.size - 1
 _BUFFER = 1 << 20
 _GRACE_S = 2.0
 _IDLE_S = 0.1
@@ -67,14 +72,13 @@ class Child:
         OSError
             If it cannot be started.
         """
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        ours, theirs = _socket_pair()
         page = os.memfd_create("hpcflow-progress")
         os.ftruncate(page, 4096)
         self._trace = os.memfd_create("hpcflow-trace")
         self.progress = Progress(page)
         self._socket = ours
+        self._pipe = Pipe(ours, head_bytes=HEAD.size)
         self._limits: deque[_Limit] = deque()
         self._limited = asyncio.Event()
         self._overrun_s: float | None = None
@@ -120,21 +124,21 @@ class Child:
         """Its process id."""
         return self._process.pid
 
-    async def connect(self) -> None:
-        """Attach the socket pair to the event loop."""
-        self._reader, self._writer = await asyncio.open_connection(sock=self._socket, limit=_BUFFER)
-
     def send(self, kind: Down, body: bytes) -> None:
         """Send one frame."""
-        self._writer.write(HEAD.pack(len(body), kind) + body)
+        self._pipe.write(HEAD.pack(len(body), kind) + body)
 
-    async def receive(self) -> tuple[Up, bytes] | None:
-        """Return the next frame's kind and body, or None once the runner has ended."""
-        try:
-            size, kind = HEAD.unpack(await self._reader.readexactly(HEAD.size))
-            return Up(kind), await self._reader.readexactly(size)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+    async def listen(self, receive: Callable[[list[Said]], None]) -> None:
+        """Hand on what the runner says, as much as there is at a time, until it has ended."""
+
+        def take(frames: list[Frame]) -> None:
+            receive([(frame[_KIND], bytes(frame[HEAD.size :])) for frame in frames])
+
+        await self._pipe.run(take)
+
+    def hang_up(self) -> None:
+        """Listen no longer."""
+        self._pipe.end()
 
     # -- time limits
 
@@ -150,7 +154,7 @@ class Child:
                 await asyncio.wait_for(self._limited.wait(), _GRACE_S)
             if self._process.poll() is not None:
                 await asyncio.sleep(_GRACE_S)  # its last words may still be on their way
-                self._reader.feed_eof()
+                self.hang_up()
                 return
             if self._limited.is_set():
                 await asyncio.sleep(self._until_overrun())
@@ -215,7 +219,7 @@ class Child:
         code = await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         self._end_family()
         death = self._autopsy(code)
-        self._writer.close()
+        self._socket.close()
         self.progress.close()
         os.close(self._trace)
         return death
@@ -258,3 +262,12 @@ class Child:
             hint = " (out of memory?)" if -code == signal.SIGKILL else ""
             return Cause.SIGNAL, f"the runner was killed by {name}{hint}"
         return Cause.EXIT, f"the task ended its process with exit code {code}"
+
+
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the worker's end, which does not block, and the runner's."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+    ours.setblocking(False)
+    return ours, theirs

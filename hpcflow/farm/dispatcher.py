@@ -306,6 +306,7 @@ class Dispatcher:
         group = self._group = _Group()
         while mail:
             self._take(mail.popleft(), group)
+        self._transport.flush()
         if self._journal is not None and not self._append(self._journal, group.events):
             return
         for inbox, event, place in group.finals:

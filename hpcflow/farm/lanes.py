@@ -72,6 +72,8 @@ class Lanes:
         """Connections that nobody waits for any more; each is closed, or given up before long."""
         self._lanes: dict[str, _WorkerLane] = {}
         self._slots: dict[str, _WorkerLane] = {}
+        self._loaded: set[_WorkerLane] = set()
+        """Those that have chunks to send."""
 
     def add_worker(self, address: str, shard: int) -> None:
         """Keep a lane open to the worker at `address` until it is removed."""
@@ -105,8 +107,16 @@ class Lanes:
         A slot that has just gone is passed over: word of it is in the mail, and gives the chunk
         back.
         """
-        if slot in self._slots:
-            self._slots[slot].send(slot, chunk, call)
+        lane = self._slots.get(slot)
+        if lane is not None:
+            lane.send(slot, chunk, call)
+            self._loaded.add(lane)
+
+    def flush(self) -> None:
+        """Let go the chunks that have been sent."""
+        for lane in self._loaded:
+            lane.lane.flush()
+        self._loaded.clear()
 
     def prepare(self, slot: str, call: Call) -> Place | None:
         """Make sure that a slot's worker gets the function; return where the slot is.
@@ -156,7 +166,8 @@ class Lanes:
             await comm.write(
                 {"op": HANDLER, "setup": msgspec.msgpack.encode(self._setup), "reply": False}
             )
-        lane = _WorkerLane(address, Lane(comm, patience_s=WORKER_PATIENCE_S), self._arrived)
+            taken = await Lane.take_over(comm, patience_s=WORKER_PATIENCE_S)
+        lane = _WorkerLane(address, taken, self._arrived)
         self._lanes[address] = lane
         for name, blob in self._preloads:
             lane.preload(name, blob)
@@ -219,18 +230,18 @@ class _WorkerLane:
         self.lane.send(("preload", name, blob))
 
     def send(self, slot: str, chunk: Chunk, call: Call) -> None:
-        place = self.prepare(slot, call)
-        self.lane.send(
-            (
-                *("chunk", place.number, place.life, chunk.number, call.limit_s, call.number),
-                encode_work(chunk, call),
-            )
-        )
+        self._introduce(call)
+        number, life = self._places[slot]
+        work = encode_work(chunk, call)
+        self.lane.put(("chunk", number, life, chunk.number, call.limit_s, call.number, work))
 
-    def prepare(self, slot: str, call: Call) -> Place:
+    def _introduce(self, call: Call) -> None:
         if call.number not in self._functions:
             self._functions.add(call.number)
             self.lane.send(("function", call.number, call.blob))
+
+    def prepare(self, slot: str, call: Call) -> Place:
+        self._introduce(call)
         number, life = self._places[slot]
         return Place(address=self.address, number=number, life=life)
 
@@ -249,12 +260,18 @@ class _WorkerLane:
 
     # -- what the worker says
 
-    def receive(self, message: Message) -> None:
-        match message:
-            case ("out", int(number), int(life), bytes(blob)):
+    def receive(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message[0] == "out":  # nearly all of them: what a match would look at is not cheap
+                _, number, life, blob = message
                 slot = self._names.get(number)
                 if slot is not None and self._places[slot][1] == life:
                     self._report(self, returned(slot, blob))
+            else:
+                self._hear(message)
+
+    def _hear(self, message: Message) -> None:
+        match message:
             case ("slot", int(number), int(life), bytes(body)):
                 self._join(number, life, body)
             case ("down", int(number), int(), bytes(body)):

@@ -20,7 +20,7 @@ from distributed.comm.core import Comm
 from distributed.core import Status
 
 from hpcflow.core.resources import SlotResources
-from hpcflow.farm.child import Child
+from hpcflow.farm.child import Child, Said
 from hpcflow.farm.errands import NOTHING, Errands, Room
 from hpcflow.farm.lane import Lane, Message
 from hpcflow.farm.modules import find_modules
@@ -39,6 +39,8 @@ CHUNK = "chunk-"
 CLIENT_PATIENCE_S = 300.0
 """A client may be held up this long (by its file system, say) before its tasks are ended [s]."""
 _MOST_STILLBORN = 5
+_LAST = int(Up.LAST)
+_ANSWERS = (_LAST, int(Up.RESULT))
 
 
 class Slots(WorkerPlugin):
@@ -84,7 +86,7 @@ class Slots(WorkerPlugin):
             own_versions(), driver.versions, who=f"worker {name}", peer_name="the driver"
         )
         if refusal is not None:
-            lane = Lane(comm, patience_s=CLIENT_PATIENCE_S)
+            lane = await Lane.take_over(comm, patience_s=CLIENT_PATIENCE_S)
             for index in range(len(self._resources)):
                 lane.send(("dead", index, f"{name}.{index}", refusal))
             await lane.run(lambda _: None)
@@ -94,7 +96,7 @@ class Slots(WorkerPlugin):
             facts = msgspec.structs.replace(facts, ends_at=self._ends_at)
         find_modules(facts.sys_path)
         session = _Session(
-            Lane(comm, patience_s=CLIENT_PATIENCE_S),
+            await Lane.take_over(comm, patience_s=CLIENT_PATIENCE_S),
             facts,
             name=name,
             node=self._node,
@@ -175,12 +177,18 @@ class _Session:
     async def run_chunk(self, errand: Errand, work: bytes) -> bytes:
         return await self._slots[errand.slot].run_errand(errand, work)
 
-    def _receive(self, message: Message) -> None:
-        match message:
-            case ("chunk", int(slot), int(life), int(chunk), limit_s, int(function), bytes(blob)):
+    def _receive(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message[0] == "chunk":  # nearly all of them: what a match would look at is not cheap
+                _, slot, life, chunk, limit_s, function, blob = message
                 if limit_s is not None:
                     self._slots[slot].limit(life, chunk, limit_s)
                 self._slots[slot].run_chunk(life, blob, function=function)
+            else:
+                self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        match message:
             case ("function", int(number), bytes(blob)):
                 self.functions[number] = blob
                 self._go_on()
@@ -217,6 +225,11 @@ class _Slot:
         self._life = 0
         self._child: Child | None = None
         self._up = False
+        self._awaited = 0
+        """Answers that are still to come before the slot is up: to its setup and its preloads."""
+        self._preload_s = 0.0
+        self._refusal: str | None = None
+        """Why the runner will not do."""
         self._known: set[int] = set()
         self._reason = ""
         self._was_up = False
@@ -251,12 +264,8 @@ class _Slot:
             return f"its runner cannot be started: {error}"
         watch = asyncio.ensure_future(child.watch())
         try:
-            await child.connect()
-            child.send(Down.SETUP, msgspec.msgpack.encode(self._session.setup))
-            for name, blob in self._session.preloads:
-                child.send(Down.PRELOAD, pickle.dumps((name, blob)))
-            self._child = child
-            refusal = await self._relay(child)
+            self._set_up(child)
+            await child.listen(lambda said: self._relay(child, said))
         except BaseException:
             child.kill()
             await asyncio.shield(child.bury())
@@ -265,39 +274,52 @@ class _Slot:
             watch.cancel()
             self._child = None
             self.errands.end()
-        if refusal is not None:
+        if self._refusal is not None:
             child.kill()
         death = await asyncio.shield(child.bury())
         self._reason = death.reason
-        if self._was_up and refusal is None:
+        if self._was_up and self._refusal is None:
             self._send("down", self._life, msgspec.msgpack.encode(death))
         self._up = False
-        return refusal
+        return self._refusal
+
+    def _set_up(self, child: Child) -> None:
+        """Send the runner what it must have before it can run anything."""
+        self._refusal = None
+        self._awaited, self._preload_s = 1 + len(self._session.preloads), 0.0
+        child.send(Down.SETUP, msgspec.msgpack.encode(self._session.setup))
+        for name, blob in self._session.preloads:
+            child.send(Down.PRELOAD, pickle.dumps((name, blob)))
+        self._child = child
 
     def _log(self) -> Path | None:
         logs = self._session.setup.logs
         return None if logs is None else Path(logs) / f"{self._name}.log"
 
-    async def _relay(self, child: Child) -> str | None:
-        """Pass on what the runner says. Return why it refused its setup or a preload."""
-        waits_for = 1 + len(self._session.preloads)
-        preload_s = 0.0
-        while (frame := await child.receive()) is not None:
-            kind, body = frame
-            if kind in {Up.RESULT, Up.LAST}:
-                if not self.errands.answer(body, last=kind is Up.LAST):
-                    self._send("out", self._life, body)
-                continue
-            if kind is Up.REFUSED:
-                return body.decode("utf-8", "replace")
-            if kind is Up.LOADED:
-                preload_s += msgspec.msgpack.decode(body, type=float)
-            waits_for -= 1
-            if waits_for == 0:
-                self._join(child, preload_s)
-        return None
+    def _relay(self, child: Child, said: list[Said]) -> None:
+        """Pass on what the runner says, in one frame; after a refusal it is not heard any more."""
+        lane = self._session.lane
+        for kind, body in said:
+            if kind in _ANSWERS:
+                if not self.errands.answer(body, last=kind == _LAST):
+                    lane.put(("out", self._index, self._life, body))
+            elif kind == Up.REFUSED:
+                self._refusal = body.decode("utf-8", "replace")
+                child.hang_up()
+                break
+            else:
+                self._note(child, kind, body)
+        lane.flush()
 
-    def _join(self, child: Child, preload_s: float) -> None:
+    def _note(self, child: Child, kind: int, body: bytes) -> None:
+        """Take note that the runner is done with its setup or with a preload."""
+        if kind == Up.LOADED:
+            self._preload_s += msgspec.msgpack.decode(body, type=float)
+        self._awaited -= 1
+        if self._awaited == 0:
+            self._join(child)
+
+    def _join(self, child: Child) -> None:
         self._up = self._was_up = True
         info = SlotInfo(
             name=self._name,
@@ -307,7 +329,7 @@ class _Slot:
             device=self._resources.device,
             cores=self._resources.cores,
             booted=child.booted,
-            preload_s=preload_s,
+            preload_s=self._preload_s,
             sharing=self._resources.sharing,
             uuid=self._resources.uuid,
             versions=own_versions(),

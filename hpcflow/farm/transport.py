@@ -77,7 +77,11 @@ class Transport(Protocol):
         ...
 
     def send(self, slot: str, chunk: Chunk, call: Call) -> None:
-        """Hand a chunk to a slot."""
+        """Hand a chunk to a slot; it may wait for `flush`."""
+        ...
+
+    def flush(self) -> None:
+        """Let go what has been sent."""
         ...
 
     def kill(self, slot: str, chunk: int) -> None:

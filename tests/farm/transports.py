@@ -111,6 +111,7 @@ class Bench:
         ]
         chunk = Chunk(next(self._chunks), "stage", 1, tasks, [task.key for task in tasks])
         self.do(self.transport.send, slot, chunk, call)
+        self.do(self.transport.flush)
         return chunk.number
 
     def preload(self, name: str, load: Callable[..., Any], *args: Any) -> None:
