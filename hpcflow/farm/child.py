@@ -24,7 +24,7 @@ from hpcflow.core.task import Cause
 from hpcflow.farm.pipe import Frame, Pipe
 from hpcflow.farm.wire import HEAD, Culprit, Death, Down, Progress
 
-Said = tuple[int, bytes]
+Said = tuple[int, memoryview]
 """A frame from a runner: which kind of `Up`, and its body."""
 _KIND = HEAD.size - 1
 _BUFFER = 1 << 20
@@ -126,13 +126,13 @@ class Child:
 
     def send(self, kind: Down, body: bytes) -> None:
         """Send one frame."""
-        self._pipe.write(HEAD.pack(len(body), kind) + body)
+        self._pipe.write(HEAD.pack(len(body), kind), body)
 
     async def listen(self, receive: Callable[[list[Said]], None]) -> None:
         """Hand on what the runner says, as much as there is at a time, until it has ended."""
 
         def take(frames: list[Frame]) -> None:
-            receive([(frame[_KIND], bytes(frame[HEAD.size :])) for frame in frames])
+            receive([(frame[_KIND], frame[HEAD.size :]) for frame in frames])
 
         await self._pipe.run(take)
 

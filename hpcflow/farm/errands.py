@@ -25,7 +25,7 @@ class _Held:
     def __init__(self, errand: Errand, work: bytes) -> None:
         self.errand = errand
         self.work = work
-        self.results: list[bytes] = []
+        self.results: list[memoryview] = []
         self.ended: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def end(self) -> None:
@@ -62,7 +62,7 @@ class Errands:
             self._running.append(self._early.pop(self._turn))
             self._turn += 1
 
-    def answer(self, result: bytes, *, last: bool) -> bool:
+    def answer(self, result: memoryview, *, last: bool) -> bool:
         """Take a result for the chunk that runs; return False if that is no Dask task."""
         if not self._running:
             return False

@@ -81,11 +81,9 @@ class Lane:
     def flush(self) -> None:
         """Send what there is to send, without waiting for the event loop to turn."""
         if self._outbox:
-            frame = bytearray(_HEAD.size)
-            _encoder.encode_into(self._outbox, frame, _HEAD.size)
-            _HEAD.pack_into(frame, 0, len(frame) - _HEAD.size)
+            body = _encoder.encode(self._outbox)
             self._outbox.clear()
-            self._pipe.write(frame)
+            self._pipe.write(_HEAD.pack(len(body)), body)
 
     def _flush(self) -> None:
         self._flushes = False

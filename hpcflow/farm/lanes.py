@@ -16,6 +16,7 @@ from hpcflow.core.instruction import Chunk
 from hpcflow.core.stimulus import Leave
 from hpcflow.farm.answers import left, returned
 from hpcflow.farm.lane import Lane, Message
+from hpcflow.farm.memory import keep_freed_memory
 from hpcflow.farm.slots import HANDLER
 from hpcflow.farm.transport import Call, GaveUp, Joined, Report, Unforeseen
 from hpcflow.farm.versions import mismatch, own_versions
@@ -60,6 +61,7 @@ class Lanes:
         connection
             Dask's connection arguments: its TLS context.
         """
+        keep_freed_memory()
         self._report = report
         self._setup = setup
         self._connection = connection

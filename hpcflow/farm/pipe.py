@@ -30,6 +30,8 @@ _TURN_BYTES = 1 << 20
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """The socket would have to wait; TLS also says so where what came was for itself alone."""
 
+_LAST_WORDS_S = 1.0
+"""Where nothing can be sent any more, what comes has this long to come to its end [s]."""
 _CLOSED = "its connection closed"
 
 _What = TypeVar("_What")
@@ -66,7 +68,7 @@ class Pipe:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[str] = self._loop.create_future()
         self._closed = _CLOSED
-        """What to say at the end: a failure to send is told only then."""
+        """What to say at the end. A failure to send is told then: first what came is to be read."""
         self.heard = self._loop.time()
         """When something came last, by the loop's clock [s]."""
 
@@ -168,10 +170,14 @@ class Pipe:
 
     # -- what goes
 
-    def write(self, frame: bytes | bytearray) -> None:
+    def write(self, head: bytes, body: bytes) -> None:
         """Send a frame, as far as the socket takes it now; the rest follows."""
-        self._backlog.append(memoryview(frame))
-        if len(self._backlog) == 1:
+        waits = bool(self._backlog)
+        if len(body) > _READ_BYTES:  # too large to copy for the sake of one call less
+            self._backlog += memoryview(head), memoryview(body)
+        else:
+            self._backlog.append(memoryview(head + body))
+        if not waits:
             self._drain()
 
     def _drain(self) -> None:
@@ -182,8 +188,9 @@ class Pipe:
                 sent = self._sock.send(backlog[0][:left])
             except _NOT_NOW:
                 break
-            except OSError as error:  # what the other end said before is still there to be read
+            except OSError as error:
                 self._closed = f"{_CLOSED} ({error})"
+                self._loop.call_later(_LAST_WORDS_S, self.end, self._closed)
                 backlog.clear()
                 break
             left -= sent

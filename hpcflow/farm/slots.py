@@ -23,6 +23,7 @@ from hpcflow.core.resources import SlotResources
 from hpcflow.farm.child import Child, Said
 from hpcflow.farm.errands import NOTHING, Errands, Room
 from hpcflow.farm.lane import Lane, Message
+from hpcflow.farm.memory import keep_freed_memory
 from hpcflow.farm.modules import find_modules
 from hpcflow.farm.versions import mismatch, own_versions
 from hpcflow.farm.wire import Down, Errand, Greeting, Setup, SlotInfo, Up
@@ -71,6 +72,7 @@ class Slots(WorkerPlugin):
 
     async def setup(self, worker: Worker) -> None:
         """Offer the lane. Runners start once a client opens it."""
+        keep_freed_memory()
         self._worker = worker
         self._room = Room(worker.state)
         worker.handlers[HANDLER] = self.lane
@@ -304,14 +306,14 @@ class _Slot:
                 if not self.errands.answer(body, last=kind == _LAST):
                     lane.put(("out", self._index, self._life, body))
             elif kind == Up.REFUSED:
-                self._refusal = body.decode("utf-8", "replace")
+                self._refusal = str(body, "utf-8", "replace")
                 child.hang_up()
                 break
             else:
                 self._note(child, kind, body)
         lane.flush()
 
-    def _note(self, child: Child, kind: int, body: bytes) -> None:
+    def _note(self, child: Child, kind: int, body: memoryview) -> None:
         """Take note that the runner is done with its setup or with a preload."""
         if kind == Up.LOADED:
             self._preload_s += msgspec.msgpack.decode(body, type=float)
