@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from hpcflow.core.task import task_seed
 from hpcflow.errors import FarmError
+from hpcflow.farm.wire import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,21 +95,40 @@ class TaskContext:
         return min(left, default=None)
 
 
+class RunningChunk:
+    """The chunk that a runner has under way, and how far it has come."""
+
+    def __init__(self, work: Work, started: float) -> None:
+        """Begin with the chunk's first task, which starts at `started` [s, monotonic]."""
+        self.work = work
+        self.laps = [started]
+        """When the first task started and each so far ended [s, monotonic]; only ever longer."""
+
+    def task(self, runner: RunnerContext) -> TaskContext:
+        """Return the task that runs now: the first one that has not ended."""
+        return TaskContext(
+            key=self.keys[len(self.laps) - 1],
+            stage=self.work.stage,
+            attempt=self.work.attempt,
+            started=self.laps[-1],
+            time_limit_s=self.work.limit_s,
+            runner=runner,
+        )
+
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """The tasks' names, opened when the first of them is asked for: most tasks never do."""
+        return msgspec.msgpack.decode(self.work.keys, type=list[str])
+
+
 class _Current:
-    """The runner's one task; set by the runner around every call."""
+    """What the runner has under way; it sets the chunk around the chunk's tasks."""
 
     runner: RunnerContext | None = None
-    stage = ""
-    keys: list[str]
-    index: int | None = None
-    attempt = 1
-    started = 0.0
-    time_limit_s: float | None = None
-    preloads: dict[str, Any]
+    chunk: RunningChunk | None = None
 
     def __init__(self) -> None:
-        self.keys = []
-        self.preloads = {}
+        self.preloads: dict[str, Any] = {}
 
 
 current = _Current()
@@ -119,19 +142,13 @@ def current_task() -> TaskContext:
     FarmError
         Outside a task.
     """
-    if current.runner is None or current.index is None:
+    runner, chunk = current.runner, current.chunk
+    if runner is None or chunk is None:
         raise FarmError(
             "cannot tell the current task: this code does not run in a task. Call current_task()"
             " from the function given to map or stream."
         )
-    return TaskContext(
-        key=current.keys[current.index],
-        stage=current.stage,
-        attempt=current.attempt,
-        started=current.started,
-        time_limit_s=current.time_limit_s,
-        runner=current.runner,
-    )
+    return chunk.task(runner)
 
 
 def preloaded(name: str) -> Any:

@@ -22,14 +22,15 @@ import traceback
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from types import NoneType
+from typing import Any
 
 import msgspec
 
 from hpcflow.core.event import PayloadRef
 from hpcflow.core.plain import is_plain
 from hpcflow.core.task import Cause
-from hpcflow.farm.context import RunnerContext, current
+from hpcflow.farm.context import RunnerContext, RunningChunk, current
 from hpcflow.farm.memory import keep_freed_memory
 from hpcflow.farm.results import pickle_result
 from hpcflow.farm.wire import (
@@ -43,6 +44,7 @@ from hpcflow.farm.wire import (
     Wreck,
     read_frame,
     write_frame,
+    write_result,
 )
 from hpcflow.journal.payload import INLINE_LIMIT, write_payload
 
@@ -54,7 +56,10 @@ LARGEST_ERROR = 65_536
 """Longest pickle of an exception that travels with its text [bytes]."""
 _PR_SET_PDEATHSIG = 1
 _SHORT = 1024
-_NUMBERS = frozenset({int, float, bool})
+_SIMPLE = frozenset({int, float, bool, NoneType})
+"""Classes of most values, which never change: they are looked at together, when they are sent."""
+_PLAIN = frozenset({bool, NoneType, str, msgspec.Raw})
+"""Classes of what travels as it is without a further look, once it is among the outcomes."""
 
 
 def describe(error: BaseException) -> tuple[str, str, str]:
@@ -69,7 +74,9 @@ def describe(error: BaseException) -> tuple[str, str, str]:
         message = str(error)
     except Exception as broken:  # noqa: BLE001  # __str__ is the user's code
         message = f"(its message cannot be shown: {type(broken).__name__})"
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_globals is globals():
+        frames = frames.tb_next  # how the runner came to the user's code tells them nothing
     try:
         text = "".join(traceback.format_exception(kind, error, frames))
     except Exception:  # noqa: BLE001  # so is whatever the traceback shows
@@ -80,6 +87,13 @@ def describe(error: BaseException) -> tuple[str, str, str]:
 def _readable(text: str) -> str:
     """Return text that has a UTF-8 form: a message may hold half of a surrogate pair."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _UnopenedError(Exception):
+    """A task's function or input cannot be opened."""
+
+    def __init__(self, reason: BaseException) -> None:
+        self.reason = reason
 
 
 class _UnpicklableError(Exception):
@@ -93,26 +107,26 @@ class _UnstorableError(Exception):
 class Runner:
     """One slot's user code, function by function and chunk by chunk."""
 
-    def __init__(self, stream: BinaryIO, progress: Progress, context: dict[str, Any]) -> None:
-        self._stream = stream
+    def __init__(
+        self, connection: socket.socket, progress: Progress, context: dict[str, Any]
+    ) -> None:
+        self._connection = connection
         self._progress = progress
         self._context = context
-        self._pid = os.getpid()
         self._functions: dict[int, bytes] = {}
         self._callables: dict[int, Callable[[Any], Any]] = {}
         self._works = msgspec.msgpack.Decoder(Work)
-        self._columns = _Columns(0, 0.0)
+        self._forked = False
         self._lock = threading.Lock()
-        """Held to add to the columns and to send them."""
-        self._waiting = threading.Event()
-        """Set while there are outcomes that have not been sent."""
-        self._late = False
-        """The same, where asking costs nothing."""
+        """Held to take outcomes and send them. Adding to them needs no lock."""
+        self._outcomes: _Outcomes | None = None
+        self._several = threading.Event()
+        """Set while there is a chunk of more tasks than one."""
         threading.Thread(target=self._flush_late, name="hpcflow-flush", daemon=True).start()
 
     def serve(self) -> None:
         """Answer frames until the worker closes the stream."""
-        while (frame := read_frame(self._stream)) is not None:
+        while (frame := read_frame(self._connection)) is not None:
             kind, body = frame
             match Down(kind):
                 case Down.CHUNK:
@@ -128,6 +142,16 @@ class Runner:
                 case Down.PRELOAD:
                     self._answer(self._preload, body)
 
+    def become_forked(self) -> None:
+        """Answer nothing any more, and hold no end of the stream: this is a child of the runner.
+
+        The runner's death must show as the stream's end, whatever its children do.
+        """
+        self._forked = True
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(nowhere, self._connection.fileno(), inheritable=False)
+        os.close(nowhere)
+
     # -- before tasks
 
     def _answer(self, action: Callable[[bytes], tuple[Up, bytes]], body: bytes) -> None:
@@ -135,7 +159,7 @@ class Runner:
             kind, answer = action(body)
         except BaseException as error:  # noqa: BLE001  # a preload is user code as well
             kind, answer = Up.REFUSED, describe(error)[2].encode("utf-8", "replace")
-        write_frame(self._stream, kind, answer)
+        write_frame(self._connection, kind, answer)
 
     def _set_up(self, body: bytes) -> tuple[Up, bytes]:
         setup = msgspec.msgpack.decode(body, type=Setup)
@@ -159,127 +183,153 @@ class Runner:
 
     # -- tasks
 
-    def _function(self, number: int) -> Callable[[Any], Any]:
-        function = self._callables.get(number)
-        if function is None:
-            function = self._callables[number] = pickle.loads(self._functions[number])
-        return function
-
     def _run(self, work: Work) -> None:
-        current.stage, current.keys, current.attempt = work.stage, msgspec.msgpack.decode(work.keys), work.attempt
-        current.time_limit_s = work.limit_s
-        last = len(work.inputs) - 1
+        """Run the tasks of a chunk, and answer them."""
+        inputs = pickle.loads(work.values) if work.values else work.inputs
         now = time.monotonic()
-        self._columns = _Columns(work.chunk, now)
-        begin, monotonic, lock = self._progress.begin, time.monotonic, self._lock
-        is_recalled = self._progress.is_recalled
-        for index, blob in enumerate(work.inputs):
-            if is_recalled(work.chunk):
-                with lock:
-                    begin(work.chunk, index, math.inf)
-                    self._flush(Up.LAST)
+        current.chunk = RunningChunk(work, now)
+        self._outcomes = _Outcomes(current.chunk)
+        self._progress.chunk[0] = work.chunk
+        if len(inputs) > 1:
+            self._several.set()
+        self._run_tasks(inputs, self._outcomes)
+        self._several.clear()
+        self._flush(Up.LAST)
+        self._progress.place[0] = 0
+        current.chunk = None
+
+    def _run_tasks(self, inputs: list[Any], outcomes: _Outcomes) -> None:
+        """Run one task after the other. What is done here is done for each, so it is little."""
+        work, laps, values = outcomes.chunk.work, outcomes.chunk.laps, outcomes.values
+        progress, monotonic = self._progress, time.monotonic
+        place, started, recalled = progress.place, progress.started, progress.recalled
+        chunk, now = work.chunk, laps[0]
+        call: Callable[[Any], Any] | None = None
+        for nth, given in enumerate(inputs, 1):
+            if now > outcomes.due:
+                self._flush(Up.RESULT)
+                now = laps[-1] = monotonic()  # the next task starts only now
+            if recalled[0] >= chunk:
                 break
-            begin(work.chunk, index, now)
-            current.index, current.started = index, now
-            value, other = self._call(work.function, blob)
+            started[0] = now  # before its place: see Progress
+            place[0] = nth
+            try:
+                if call is None:
+                    call = self._call(work)
+                value = call(given)
+            except BaseException as error:  # noqa: BLE001  # the one place: whatever it raises
+                value = _wreck(error)
+            else:
+                if type(value) not in _SIMPLE:
+                    value = outcomes.pack(value)
+            if self._forked:
+                os._exit(0)  # a child that the task forked has come out of it
+            values.append(value)
             now = monotonic()
-            with lock:
-                columns = self._columns
-                columns.values.append(value)
-                columns.laps.append(now)
-                if other is not None:
-                    columns.note(other)
-                if index == last or now - columns.began > FLUSH_S:
-                    begin(work.chunk, index, math.inf)
-                    self._flush(Up.LAST if index == last else Up.RESULT)
-                elif not self._late:
-                    self._late = True
-                    self._waiting.set()
-        current.index = None
-        self._progress.rest()
+            laps.append(now)  # after its value: see _Outcomes
 
-    def _call(self, function: int, blob: bytes) -> tuple[Any, _Other | None]:
-        """Run one task; return its value, or what travels in its place, or what it raised."""
-        value: Any = None
-        other: _Other | None = None
-        cause: str = Cause.INPUT
-        try:
-            call, argument = self._function(function), pickle.loads(blob)
-            cause = Cause.EXCEPTION
-            value = call(argument)
-            cause = Cause.RESULT
-            if not _is_small_plain(value):
-                value, other = None, _store(value)
-        except _UnstorableError as error:
-            value, other = None, _wreck(STORAGE, error)
-        except BaseException as error:  # noqa: BLE001  # the one place: whatever user code raises
-            value, other = None, _wreck(cause, error)
-        if os.getpid() != self._pid:
-            os._exit(0)  # a child that the task forked has come out of it: not ours to answer
-        return value, other
+    def _call(self, work: Work) -> Callable[[Any], Any]:
+        """Return what a chunk's inputs are given to, one by one."""
+        function = self._callables.get(work.function)
+        if function is None:
+            function = _open(self._functions[work.function])
+            self._callables[work.function] = function
+        return function if work.values else lambda blob: function(_open(blob))
 
-    def _flush(self, kind: Up = Up.RESULT) -> None:
-        """Send what has ended. The lock is held."""
-        columns = self._columns
-        self._waiting.clear()
-        self._late = False
-        if columns.values or kind is Up.LAST:
-            write_frame(self._stream, kind, columns.encode())
-            self._columns = _Columns(columns.chunk, columns.laps[-1])
+    def _flush(self, kind: Up) -> None:
+        """Send what has ended, before anything else is begun."""
+        self._progress.started[0] = math.inf
+        with self._lock:
+            self._send(kind)
 
     def _flush_late(self) -> None:
         """Send what has ended before a task that goes on and on in the same chunk."""
         while True:
-            self._waiting.wait()
-            time.sleep(FLUSH_S)
+            self._several.wait()
+            assert self._outcomes is not None, "there are several"
+            early_s = self._outcomes.due - time.monotonic()
+            time.sleep(early_s if early_s > 0 else FLUSH_S)
             with self._lock:
-                self._flush()
+                if time.monotonic() >= self._outcomes.due:
+                    self._send(Up.RESULT)
+
+    def _send(self, kind: Up) -> None:
+        """Send what has ended, if there is anything. The lock is held."""
+        assert self._outcomes is not None, "a chunk is under way, or has just been"
+        result = self._outcomes.take()
+        if result.values or kind is Up.LAST:
+            write_result(self._connection, kind, result)
 
 
-_Other = bytes | PayloadRef | Wreck
-"""What travels in place of a plain value."""
+class _Outcomes:
+    """What the tasks of a chunk have come to, until it is sent.
 
+    The main thread appends each value, or what travels in its place, and then the lap that says
+    that the task has ended: whoever takes as many values as there are laps takes whole outcomes.
+    """
 
-class _Columns:
-    """Outcomes of consecutive tasks of a chunk, growing."""
-
-    def __init__(self, chunk: int, began: float) -> None:
+    def __init__(self, chunk: RunningChunk) -> None:
         self.chunk = chunk
-        self.began = began
         self.values: list[Any] = []
-        self.laps = array("d", [began])
-        self._wrecks: dict[int, Wreck] = {}
-        self._pickles: dict[int, bytes] = {}
-        self._payloads: dict[int, PayloadRef] = {}
+        """Those that have not been taken."""
+        self.due = chunk.laps[0] + FLUSH_S
+        """When to take what there is; a task that ends later is taken at once [s, monotonic]."""
+        self._taken = 0
 
-    def note(self, other: _Other) -> None:
-        """Take in what travels in place of the newest task's value."""
-        index = len(self.values) - 1
-        match other:
-            case bytes():
-                self._pickles[index] = other
-            case PayloadRef():
-                self._payloads[index] = other
-            case Wreck():
-                self._wrecks[index] = other
+    def pack(self, value: Any) -> Any:
+        """Return what travels in place of the value of the task that runs."""
+        return _pack(value, self.chunk, len(self.chunk.laps) - 1)
 
-    def encode(self) -> bytes:
+    def take(self) -> Result:
+        """Return the outcomes of the tasks that have ended, and keep them no longer."""
+        laps = self.chunk.laps[self._taken :]
+        count = len(laps) - 1
+        values = self.values[:count]
+        del self.values[:count]
         offset = time.time() - time.monotonic()
-        return msgspec.msgpack.encode(
-            Result(
-                chunk=self.chunk,
-                values=self.values,
-                laps=array("d", [lap + offset for lap in self.laps]).tobytes(),
-                wrecks=self._wrecks,
-                pickles=self._pickles,
-                payloads=self._payloads,
-            )
+        result = Result(
+            chunk=self.chunk.work.chunk,
+            values=values,
+            laps=array("d", [lap + offset for lap in laps]).tobytes(),
         )
+        if not _are_plain(values):
+            self._sort(result)
+        self._taken += count
+        self.due = laps[-1] + FLUSH_S
+        return result
+
+    def _sort(self, result: Result) -> None:
+        """Give what is no plain value its own column."""
+        for index, value in enumerate(result.values):
+            odd = type(value) in _SIMPLE and not is_plain(value)
+            match _pack(value, self.chunk, self._taken + index) if odd else value:
+                case bytes() as pickled:
+                    result.pickles[index] = pickled
+                case PayloadRef() as stored:
+                    result.payloads[index] = stored
+                case Wreck() as wreck:
+                    result.wrecks[index] = wreck
+                case _:
+                    continue
+            result.values[index] = None
 
 
-def _wreck(cause: str, error: BaseException) -> Wreck:
+def _open(blob: bytes) -> Any:
+    try:
+        return pickle.loads(blob)
+    except BaseException as error:
+        raise _UnopenedError(error) from error
+
+
+def _wreck(error: BaseException) -> Wreck:
+    """Return what is told of an exception that came out of a task."""
+    if isinstance(error, _UnopenedError):
+        return _described(Cause.INPUT, error.reason)
+    return _described(Cause.EXCEPTION, error, pickled=_pickle_error(error))
+
+
+def _described(cause: str, error: BaseException, pickled: bytes = b"") -> Wreck:
     kind, message, text = describe(error)
-    pickled = _pickle_error(error) if cause == Cause.EXCEPTION else b""
     return Wreck(cause=cause, type=kind, message=message, traceback=text, pickled=pickled)
 
 
@@ -292,11 +342,36 @@ def _pickle_error(error: BaseException) -> bytes:
     return data if len(data) <= LARGEST_ERROR else b""
 
 
+def _are_plain(values: list[Any]) -> bool:
+    """Return whether all of these travel as they are. False only costs a closer look."""
+    kinds = set(map(type, values))
+    if not kinds <= _SIMPLE:
+        return kinds <= _PLAIN
+    numbers = list(filter(None, values))
+    if not numbers:
+        return True
+    try:  # an infinity or NaN shows in the sum
+        return math.isfinite(sum(numbers)) and min(numbers) >= -(2**63) and max(numbers) < 2**64
+    except OverflowError:  # an integer that no float holds
+        return False
+
+
+def _pack(value: Any, chunk: RunningChunk, index: int) -> Any:
+    """Return what travels in place of a value that a task of a chunk has returned."""
+    try:
+        if not _is_small_plain(value):
+            return _store(value, chunk, index)
+        if type(value) is str:
+            return value
+        return msgspec.Raw(msgspec.msgpack.encode(value))  # as it is now: the next task may add
+    except _UnstorableError as error:
+        return _described(STORAGE, error)
+    except BaseException as error:  # noqa: BLE001  # pickling calls the methods of the user's value
+        return _described(Cause.RESULT, error)
+
+
 def _is_small_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind in _NUMBERS or value is None:
-        return is_plain(value)
-    if kind is str and len(value) < _SHORT:
+    if type(value) is str and len(value) < _SHORT:
         return is_plain(value)
     try:
         return is_plain(value) and len(msgspec.json.encode(value)) <= INLINE_LIMIT
@@ -304,7 +379,7 @@ def _is_small_plain(value: Any) -> bool:
         return False
 
 
-def _store(value: Any) -> bytes | PayloadRef:
+def _store(value: Any, chunk: RunningChunk, index: int) -> bytes | PayloadRef:
     try:
         data = pickle_result(value)
     except Exception as error:
@@ -313,16 +388,15 @@ def _store(value: Any) -> bytes | PayloadRef:
             f" ({error}). Return its data instead, or write it to current_task().directory."
         ) from error
     assert current.runner is not None, "tasks come after the setup"
-    assert current.index is not None, "it is set around every task"
     run = current.runner.run_directory
     if run is None or len(data) <= INLINE_LIMIT:
         return data
-    name = f"{current.keys[current.index]}.{current.attempt}"
+    name = f"{chunk.keys[index]}.{chunk.work.attempt}"
     try:
-        return write_payload(data, run=run, stage=current.stage, name=name)
+        return write_payload(data, run=run, stage=chunk.work.stage, name=name)
     except OSError as error:
         raise _UnstorableError(
-            f"cannot store the value of task {current.keys[current.index]!r} under"
+            f"cannot store the value of task {chunk.keys[index]!r} under"
             f" {str(run / 'payloads')!r}: {error.strerror}. Free space, then resume the run."
         ) from error
 
@@ -332,13 +406,6 @@ def _die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _detach(fd: int) -> None:
-    """Let a forked child hold no end of the stream: the runner's death must show as its end."""
-    nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(nowhere, fd, inheritable=False)
-    os.close(nowhere)
 
 
 def main(arguments: list[str]) -> None:
@@ -356,11 +423,11 @@ def main(arguments: list[str]) -> None:
     faulthandler.enable(trace_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = socket.socket(fileno=fd)
-    os.register_at_fork(after_in_child=lambda: _detach(fd))
-    stream = cast("BinaryIO", connection.makefile("rwb", buffering=1 << 20))
     context = {"slot": slot, "device": device, "cores": allowed}
+    runner = Runner(connection, Progress(progress_fd), context)
+    os.register_at_fork(after_in_child=runner.become_forked)
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        Runner(stream, Progress(progress_fd), context).serve()
+        runner.serve()
 
 
 if __name__ == "__main__":

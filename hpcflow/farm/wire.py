@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import enum
 import mmap
+import socket
 import struct
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
@@ -183,7 +184,7 @@ class Wreck(msgspec.Struct, frozen=True, kw_only=True):
     """The exception itself, if it can travel."""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """The next tasks of a chunk, ended: columns of equal length, and exceptions by index."""
 
     chunk: int
@@ -191,66 +192,88 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Plain values; None where there is another entry for the task."""
     laps: bytes
     """Doubles [s since the epoch], one more than tasks: each task runs from one to the next."""
-    wrecks: dict[int, Wreck]
-    pickles: dict[int, bytes]
-    payloads: dict[int, PayloadRef]
+    wrecks: dict[int, Wreck] = {}
+    pickles: dict[int, bytes] = {}
+    payloads: dict[int, PayloadRef] = {}
 
 
 class Progress:
     """A page of memory shared by runner and worker: which task runs since when, what is recalled.
 
     It is what a dead runner leaves behind: the task to blame, without a message for each task.
+
+    The runner writes word by word while the worker may read. At the start of a task it writes
+    `started` before `place`: the worker never sees a task with an earlier one's start, which may
+    be long past, and so kills none for the time that another took. At the end of a chunk `place`
+    becomes 0, and it stays 0 while `chunk` changes.
     """
 
     _LAYOUT = struct.Struct("<QQd")
 
     def __init__(self, fd: int) -> None:
         self._page = mmap.mmap(fd, mmap.PAGESIZE)
-        self._pack = self._LAYOUT.pack_into
-        self._recalled = memoryview(self._page)[24:32].cast("Q")
-
-    def begin(self, chunk: int, index: int, now: float) -> None:
-        """Say that task `index` of `chunk` starts at `now` [s, monotonic].
-
-        An infinite `now` says that it has ended and is being answered: no time limit counts.
-        """
-        self._pack(self._page, 0, chunk, index + 1, now)
-
-    def rest(self) -> None:
-        """Say that nothing runs."""
-        self._pack(self._page, 0, 0, 0, 0.0)
+        with memoryview(self._page) as page:
+            self.chunk = page[0:8].cast("Q")
+            """Number of the chunk that runs, or ran last. This and the others: a view of one."""
+            self.place = page[8:16].cast("Q")
+            """The task's place in its chunk, from 1; 0 says that nothing runs."""
+            self.started = page[16:24].cast("d")
+            """When it started [s, monotonic]; infinite once it has ended and is being answered,
+            where no time limit counts."""
+            self.recalled = page[24:32].cast("Q")
+            """Nothing more of the chunks up to this one is to be started."""
 
     def read(self) -> tuple[int, int, float] | None:
         """Return chunk, index and start [s, monotonic] of the task that runs, or None."""
-        chunk, after, started = self._LAYOUT.unpack_from(self._page, 0)
-        return (chunk, after - 1, started) if after else None
+        chunk, place, started = self._LAYOUT.unpack_from(self._page, 0)
+        return (chunk, place - 1, started) if place else None
 
     def recall(self, chunk: int) -> None:
         """Say that nothing more of the chunks up to this one is to be started."""
-        self._recalled[0] = chunk
-
-    def is_recalled(self, chunk: int) -> bool:
-        """Return whether nothing more of a chunk is to be started."""
-        return self._recalled[0] >= chunk
+        self.recalled[0] = chunk
 
     def close(self) -> None:
         """Let go of the page."""
-        self._recalled.release()
+        for view in (self.chunk, self.place, self.started, self.recalled):
+            view.release()
         self._page.close()
 
 
-def write_frame(file: BinaryIO, kind: int, body: bytes) -> None:
-    """Write one frame and flush it."""
-    file.write(HEAD.pack(len(body), kind))
-    file.write(body)
-    file.flush()
-
-
-def read_frame(file: BinaryIO) -> tuple[int, bytes] | None:
+def read_frame(connection: socket.socket) -> tuple[int, bytes] | None:
     """Return the next frame's kind and body, or None at the end of the stream."""
-    head = file.read(HEAD.size)
+    head = _receive(connection, HEAD.size)
     if len(head) < HEAD.size:
         return None
     size, kind = HEAD.unpack(head)
-    body = file.read(size)
+    body = _receive(connection, size) if size else b""
     return (kind, body) if len(body) == size else None
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """Return as many bytes; fewer at the end of the stream."""
+    data = connection.recv(size, socket.MSG_WAITALL)
+    while len(data) < size and (more := connection.recv(size - len(data), socket.MSG_WAITALL)):
+        data += more  # a signal has cut the wait short
+    return data
+
+
+def write_frame(connection: socket.socket, kind: int, body: bytes) -> None:
+    """Send one frame."""
+    connection.sendall(HEAD.pack(len(body), kind) + body)
+
+
+def write_result(connection: socket.socket, kind: int, result: Result) -> None:
+    """Send one frame with a result, which is never copied to come behind its head.
+
+    Raises
+    ------
+    OverflowError
+        If one of its values is an integer beyond 64 bits.
+    """
+    frame = bytearray(HEAD.size)
+    _encoder.encode_into(result, frame, HEAD.size)
+    HEAD.pack_into(frame, 0, len(frame) - HEAD.size, kind)
+    connection.sendall(frame)
+
+
+_encoder = msgspec.msgpack.Encoder()
