@@ -158,7 +158,7 @@ async def _schedule(place: Place) -> None:
         if credentials_id(directory.security) in {credentials, None}:
             directory.scheduler_file(place.shard).unlink(missing_ok=True)
             if leads:
-                remove_credentials(directory.security)
+                remove_credentials(directory.security, credentials)
             if leads and place.temporary:
                 shutil.rmtree(directory.path, ignore_errors=True)
 

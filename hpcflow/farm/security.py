@@ -7,7 +7,12 @@ the 0700 run directory) is what scheduler, workers and client show each other.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,8 +81,9 @@ def create_credentials(directory: Path) -> None:
     private = leaf_key.private_bytes(
         pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    write_private(directory / "ca.pem", authority.public_bytes(pem))
-    write_private(directory / "pair.pem", leaf.public_bytes(pem) + private)
+    with _alone_in(directory):
+        write_private(directory / "ca.pem", authority.public_bytes(pem))
+        write_private(directory / "pair.pem", leaf.public_bytes(pem) + private)
 
 
 def load_security(directory: Path) -> Security:
@@ -109,15 +115,42 @@ def warn_insecure(address: str) -> None:
     )
 
 
-def credentials_id(directory: Path) -> int | None:
-    """Return a number that tells one session's credentials from another's; None without any."""
+def credentials_id(directory: Path) -> str | None:
+    """Return a digest that tells one session's credentials from another's; None without any."""
     try:
-        return (directory / "pair.pem").stat().st_ino
+        content = (directory / "pair.pem").read_bytes()
     except FileNotFoundError:
         return None
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
-def remove_credentials(directory: Path) -> None:
-    """Delete the session's certificates and keys."""
-    for name in ("ca.pem", "pair.pem"):
-        (directory / name).unlink(missing_ok=True)
+def remove_credentials(directory: Path, own: str | None = None) -> None:
+    """Delete the session's certificates and keys.
+
+    Parameters
+    ----------
+    directory
+        Where they are.
+    own
+        Their `credentials_id`: those of a session that has begun since are left alone. None
+        deletes what is there.
+    """
+    with contextlib.suppress(FileNotFoundError), _alone_in(directory):
+        if own in (None, credentials_id(directory)):
+            for name in ("ca.pem", "pair.pem"):
+                (directory / name).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Let no session write its credentials while another, which ends, looks whose they are.
+
+    Where a file system cannot lock a directory, that is a matter of luck.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hpcflow.errors import RequestError
-from hpcflow.farm.security import create_credentials
+from hpcflow.farm.security import create_credentials, credentials_id, remove_credentials
 from hpcflow.journal.directory import RunDirectory
 from tests.batch.test_local import until
 from tests.farm.intruder import OPEN
@@ -274,3 +275,16 @@ def test_keys_are_not_written_where_somebody_could_replace_them(place: Path) -> 
     with pytest.raises(RequestError, match="place of a session's keys: it is a symbolic link"):
         create_credentials(place / "security")
     assert list((place / "elsewhere").iterdir()) == []
+
+
+def test_a_session_that_ends_leaves_the_keys_of_the_next_one(place: Path) -> None:
+    for _ in range(30):
+        create_credentials(place)
+        ended = credentials_id(place)
+        following = threading.Thread(target=create_credentials, args=(place,))
+        following.start()
+        while following.is_alive():
+            remove_credentials(place, ended)
+        assert sorted(path.name for path in place.iterdir()) == ["ca.pem", "pair.pem"]
+        remove_credentials(place, credentials_id(place))
+        assert list(place.iterdir()) == []
