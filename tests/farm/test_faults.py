@@ -49,7 +49,7 @@ def test_a_segfault_costs_only_its_own_task(farm: Farm) -> None:
     bad = run_among_neighbours(farm, lambda: ctypes.string_at(0))
     assert bad.cause is Cause.SIGNAL
     assert "SIGSEGV" in bad.error.message
-    assert "test_faults.py" in bad.error.traceback
+    assert "in string_at" in bad.error.traceback
 
 
 def test_a_task_that_exits_costs_only_itself(farm: Farm) -> None:
