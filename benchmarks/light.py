@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import sys
 import time
 from array import array
@@ -101,7 +102,7 @@ class LightSlots(Slots):
     def _answer(self, work: bytes, started: float) -> bytes:
         """Return what a runner would that has had every task of a chunk."""
         chunk = self._works.decode(work)
-        count = len(chunk.inputs)
+        count = len(chunk.inputs or pickle.loads(chunk.values))
         each = (time.time() - started) / count
         return msgspec.msgpack.encode(
             Result(

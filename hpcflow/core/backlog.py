@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Protocol
 
 from hpcflow.core.chunking import LARGEST
+from hpcflow.core.numbered import Numbered
 from hpcflow.core.stimulus import Policy, Task
 
 MOST_BYTES = 8 << 20
@@ -51,7 +52,7 @@ class Backlog(Protocol):
         """Let tasks wait again that had gone out and were not started."""
         ...
 
-    def take(self, cost: float) -> list[Task]:
+    def take(self, cost: float) -> Sequence[Task]:
         """Take the next tasks: one at least, and no more than have about that cost together."""
         ...
 
@@ -66,13 +67,15 @@ class _AsGiven:
 
     def __init__(self) -> None:
         self._tasks: deque[Task] = deque()
+        self._numbered: Numbered | None = None
+        """What comes after them."""
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + len(self._numbered or ())
 
     @property
     def cost(self) -> float:
-        return len(self._tasks)
+        return len(self)
 
     @property
     def mean_cost(self) -> float:
@@ -86,14 +89,28 @@ class _AsGiven:
         return 1.0
 
     def extend(self, tasks: Sequence[Task]) -> None:
-        self._tasks.extend(tasks)
+        waiting = self._numbered
+        if isinstance(tasks, Numbered) and not waiting:
+            self._numbered = tasks
+        elif isinstance(tasks, Numbered) and waiting and waiting.precedes(tasks):
+            self._numbered = waiting + tasks
+        else:
+            self._tasks.extend(waiting or ())
+            self._tasks.extend(tasks)
+            self._numbered = None
 
     def give_back(self, tasks: Sequence[Task]) -> None:
         self._tasks.extendleft(reversed(tasks))
 
-    def take(self, cost: float) -> list[Task]:
+    def take(self, cost: float) -> Sequence[Task]:
+        count = max(1, min(int(cost), LARGEST))
+        if self._tasks or self._numbered is None:
+            return self._take_spelled_out(min(count, len(self._tasks)))
+        taken, self._numbered = self._numbered[:count], self._numbered[count:]
+        return taken
+
+    def _take_spelled_out(self, count: int) -> list[Task]:
         waiting = self._tasks
-        count = max(1, min(int(cost), len(waiting), LARGEST))
         taken = [waiting.popleft() for _ in range(count)]
         if sum(map(len, map(_PAYLOAD, taken))) > MOST_BYTES:
             fit = _fitting(taken)

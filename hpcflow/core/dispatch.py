@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from hpcflow.core.instruction import (
@@ -72,6 +72,8 @@ class Dispatch:
         self._now = 0.0
         self._left_s = math.inf
         """Time until the wall time is over."""
+        self._ranks = self._speculates = self._ends = False
+        """Whether a stage has been of a higher rank; speculative; exhausted."""
         self.partial = True
         """Whether answers come before their chunk has ended: then it is known which task runs."""
 
@@ -139,36 +141,42 @@ class Dispatch:
 
     def handle(self, stimulus: Stimulus) -> list[Instruction]:
         """Take in what happened and return what to do about it, in order."""
+        done = self._take_in(stimulus)
+        if isinstance(stimulus, Leave) and stimulus.more:
+            return done
+        while (send := self._feed_next()) is not None:
+            done.append(send)
+        if self._speculates:
+            done.extend(self._duplicate(at_tick=isinstance(stimulus, Tick)))
+        if self._ends:
+            done.extend(self._finish())
+        return done
+
+    def _take_in(self, stimulus: Stimulus) -> list[Instruction]:
+        done: list[Instruction] = []
         match stimulus:
             case Return():
                 done = self._return(stimulus)
             case Offer(name, tasks):
                 self._stages[name].waiting.extend(tasks)
-                done = []
             case Open(name, policy):
                 self._stages[name] = Stage(name, policy)
-                done = []
+                self._ranks |= policy.rank > 0
+                self._speculates |= policy.speculate
             case Exhaust(name):
-                self._stages[name].exhausted = True
-                done = []
+                self._stages[name].exhausted = self._ends = True
             case Cancel(name):
                 done = self._cancel(name)
             case Join(slot, pool):
                 self._flights[slot] = deque()
                 self._load.join(slot, pool)
-                done = []
             case Leave():
                 done = self._leave(stimulus)
-                if stimulus.more:
-                    return done
             case Tick(now, left_s):
                 self._now, self._left_s = now, left_s
                 done = list(self._recall()) if self.partial else []
             case _:
                 assert_never(stimulus)
-        done.extend(self._fill())
-        done.extend(self._duplicate(at_tick=isinstance(stimulus, Tick)))
-        done.extend(self._finish())
         return done
 
     # -- answers
@@ -222,7 +230,9 @@ class Dispatch:
             if twin in flights
         ]
 
-    def _settle_mixed(self, chunk: Chunk, tasks: list[Task], answer: Return) -> list[Instruction]:
+    def _settle_mixed(
+        self, chunk: Chunk, tasks: Sequence[Task], answer: Return
+    ) -> list[Instruction]:
         done: list[Instruction] = []
         good = [i for i in range(len(tasks)) if i not in answer.failures]
         if good:
@@ -274,25 +284,25 @@ class Dispatch:
             if flight.twin is not None:  # which goes on alone
                 flight.twin.twin = None
                 continue
-            left = flight.left
-            stage.out -= len(left)
+            stage.out -= len(flight.open)
             blameless = leave.on_request
             running = None if blameless else self._running(leave, flight, head=position == 0)
             if running is not None:
-                failure = _failure(leave)
-                done.append(self._blame(running, failure, slot=leave.slot, chunk=flight.chunk))
-            self._give_back(stage, [task for task in left if task is not running])
+                task, failure = flight.chunk.tasks[running], _failure(leave)
+                done.append(self._blame(task, failure, slot=leave.slot, chunk=flight.chunk))
+            tasks = flight.chunk.tasks
+            self._give_back(stage, [tasks[i] for i in flight.open if i != running])
         return done
 
-    def _running(self, leave: Leave, flight: Flight, *, head: bool) -> Task | None:
-        """Return the task that ran when the slot vanished: known, or else presumed."""
+    def _running(self, leave: Leave, flight: Flight, *, head: bool) -> int | None:
+        """Return the index of the task that ran when the slot vanished: known, or else presumed."""
         if leave.chunk is None:
-            return flight.left[0] if head else None
+            return flight.done if head else None
         if leave.chunk == flight.chunk.number and leave.index in flight.open:
-            return flight.chunk.tasks[leave.index]
+            return leave.index
         return None
 
-    def _give_back(self, stage: Stage, tasks: list[Task]) -> None:
+    def _give_back(self, stage: Stage, tasks: Sequence[Task]) -> None:
         """Let tasks that never started wait again, ahead of the others."""
         stage.again.extendleft(task for task in reversed(tasks) if task.attempt > 1)
         stage.waiting.give_back([task for task in tasks if task.attempt == 1])
@@ -316,33 +326,27 @@ class Dispatch:
 
     # -- feeding
 
-    def _fill(self) -> Iterable[Instruction]:
+    def _feed_next(self) -> Send | None:
         """Feed the stages by turns, a chunk each, so that none starves another of its rank."""
-        while True:
-            for stage in self._by_rank():
-                send = self._feed(stage) if stage.ready else None
-                if send is not None:
-                    break
-            else:
-                return
-            self._stages[stage.name] = self._stages.pop(stage.name)
-            yield send
+        for stage in self._by_rank():
+            send = self._feed(stage) if stage.ready else None
+            if send is not None:
+                self._stages[stage.name] = self._stages.pop(stage.name)
+                return send
+        return None
 
     def _by_rank(self) -> Iterable[Stage]:
         stages = self._stages.values()
-        if not any(stage.policy.rank for stage in stages):
-            return stages
-        return sorted(stages, key=lambda stage: -stage.policy.rank)
+        return sorted(stages, key=lambda stage: -stage.policy.rank) if self._ranks else stages
 
     def _feed(self, stage: Stage) -> Send | None:
         if not self._fits(stage):
             return None
-        # a stage that needs idle slots gets them only if the others leave some idle
-        depth = min(
-            each.depth(self._slots_of(each))
-            for each in self._stages.values()
-            if each.ready and stage.vies(each)
-        )
+        depth = stage.depth(self._slots_of(stage))
+        for other in self._stages.values():
+            # a stage that needs idle slots gets them only if the others leave some idle
+            if other is not stage and other.ready and stage.vies(other):
+                depth = min(depth, other.depth(self._slots_of(other)))
         slot = self._least_loaded(stage.policy.pool, depth)
         if slot is None:
             return None
@@ -377,16 +381,15 @@ class Dispatch:
 
     def _cut(self, stage: Stage) -> Chunk:
         if stage.again:
-            tasks = [stage.again.popleft()]
+            tasks: Sequence[Task] = [stage.again.popleft()]
         else:
             waiting, slots = stage.waiting, self._slots_of(stage)
             share = stage.chunker.cut(waiting.cost, slots, exhausted=stage.exhausted)
             tasks = waiting.take(share if stage.chunker.learnt else 0.0)
         return self._chunk(stage, tasks)
 
-    def _chunk(self, stage: Stage, tasks: list[Task]) -> Chunk:
-        keys = [task.key for task in tasks]
-        return Chunk(next(self._numbers), stage.name, tasks[0].attempt, tasks, keys)
+    def _chunk(self, stage: Stage, tasks: Sequence[Task]) -> Chunk:
+        return Chunk(next(self._numbers), stage.name, tasks[0].attempt, tasks)
 
     def _closes(self, flight: Flight) -> bool:
         """Whether nothing may wait behind a chunk: a suspect, tasks that take long, or given up.
@@ -422,7 +425,7 @@ class Dispatch:
             return False
         return self._now - flight.since > max(OVERDUE_S, stage.chunker.expected_s(flight.cost))
 
-    def _take_back(self, name: str, tasks: list[Task]) -> None:
+    def _take_back(self, name: str, tasks: Sequence[Task]) -> None:
         stage = self._stages.get(name)
         if stage is not None:
             stage.out -= len(tasks)

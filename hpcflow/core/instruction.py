@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from hpcflow.core.numbered import keys_of
 from hpcflow.core.stimulus import Failure, Task
 
 
@@ -18,43 +18,43 @@ class Chunk(msgspec.Struct, eq=False):
     number: int
     stage: str
     attempt: int
-    tasks: list[Task]
-    keys: list[str]
+    tasks: Sequence[Task]
     submitted: float = 0.0
     """When it was sent [s since the epoch]; set by whoever sends it."""
 
+    @property
+    def keys(self) -> list[str]:
+        """The tasks' names."""
+        return keys_of(self.tasks)
 
-@dataclass(frozen=True, slots=True)
-class Send:
+
+class Send(msgspec.Struct, frozen=True):
     """Hand a chunk to a slot."""
 
     slot: str
     chunk: Chunk
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """End the slot's runner unless it is done with the chunk. The slot will leave and rejoin."""
 
     slot: str
     chunk: int
 
 
-@dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(msgspec.Struct, frozen=True):
     """Let the slot start nothing more of the chunks up to this one; what runs goes on."""
 
     slot: str
     chunk: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True, kw_only=True):
     """Final: these tasks succeeded, in columns."""
 
     slot: str
     chunk: Chunk
-    tasks: list[Task]
+    tasks: Sequence[Task]
     values: list[Any]
     started: list[float]
     finished: list[float]
@@ -74,8 +74,7 @@ class Verdict(enum.Enum):
     """Its slot vanished; runs again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SettleFailure:
+class SettleFailure(msgspec.Struct, frozen=True):
     """An attempt ended without a value; `attempt` is the one that did."""
 
     slot: str
@@ -86,8 +85,7 @@ class SettleFailure:
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """Every task of the stage is settled, and no more will come."""
 
     stage: str

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from operator import attrgetter
+from collections.abc import Sequence
 
 from hpcflow.core.backlog import backlog_of
 from hpcflow.core.chunking import FLOOR_S, GROWTH, LARGEST, Chunker
 from hpcflow.core.instruction import Chunk
+from hpcflow.core.numbered import cost_of
 from hpcflow.core.stimulus import Policy, Task
 
 LOOKAHEAD = 1
@@ -15,7 +16,6 @@ LOOKAHEAD = 1
 ORDER_TASKS = 100_000
 ORDER_BYTES = 64 << 20
 """A stage whose tasks are ordered is read this far ahead, if need be: tasks, or bytes of input."""
-_COST = attrgetter("cost")
 
 
 class Stage:
@@ -92,7 +92,7 @@ class Flight:
     def __init__(self, chunk: Chunk, *, since: float) -> None:
         """Begin without answers; `since` is when it was sent, as far as ticks tell [s]."""
         self.chunk = chunk
-        self.cost: float = sum(map(_COST, chunk.tasks))
+        self.cost = cost_of(chunk.tasks)
         self.done = 0
         self.work_s = 0.0
         self.since = since
@@ -108,14 +108,14 @@ class Flight:
         Whatever ran next could end the slot again before the answer of this one is out, and it
         would be blamed for that.
         """
-        return self.chunk.tasks[0].losses > 0
+        return self.chunk.attempt > 1 and self.chunk.tasks[0].losses > 0
 
-    def cut(self) -> list[Task]:
+    def cut(self) -> Sequence[Task]:
         """Take off the tasks behind the one that runs, and return them."""
         chunk, last = self.chunk, self.done + 1
         rest = chunk.tasks[last:]
-        chunk.tasks, chunk.keys = chunk.tasks[:last], chunk.keys[:last]
-        self.cost = sum(map(_COST, chunk.tasks))
+        chunk.tasks = chunk.tasks[:last]
+        self.cost = cost_of(chunk.tasks)
         return rest
 
     @property
@@ -124,6 +124,6 @@ class Flight:
         return range(self.done, len(self.chunk.tasks))
 
     @property
-    def left(self) -> list[Task]:
+    def left(self) -> Sequence[Task]:
         """Tasks that are not answered."""
         return self.chunk.tasks[self.done :]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ class Task(msgspec.Struct, eq=False, gc=False):
     stage: str
     key: str
     payload: bytes
-    """The pickled input."""
+    """The pickled input; empty where `number` is the input."""
     created: float
     position: int = 0
     """Place among the tasks of its stage, from 0."""
@@ -27,6 +27,9 @@ class Task(msgspec.Struct, eq=False, gc=False):
     """Content digest of the input where the key does not hold it."""
     known: bool = False
     """Whether an earlier session has offered it already."""
+    number: float | None = None
+    """The input itself where it is a number, a truth value or None: a chunk's are pickled together,
+    when it is sent."""
     cost: float = 1.0
     """How long it takes, in any unit that is the same for all tasks of the stage."""
     priority: float = 0.0
@@ -69,46 +72,40 @@ class Failure:
     finished: float
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(msgspec.Struct, frozen=True):
     """A stage begins."""
 
     stage: str
     policy: Policy
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(msgspec.Struct, frozen=True):
     """A stage has further tasks; all belong to it."""
 
     stage: str
-    tasks: list[Task]
+    tasks: Sequence[Task]
 
 
-@dataclass(frozen=True, slots=True)
-class Exhaust:
+class Exhaust(msgspec.Struct, frozen=True):
     """A stage will offer no further tasks."""
 
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True):
     """A stage is given up: what waits is dropped, what runs is killed."""
 
     stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """A slot takes tasks from now on."""
 
     slot: str
     pool: str = CPU
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True, kw_only=True):
     """A slot is gone with everything on it."""
 
     slot: str
@@ -127,8 +124,7 @@ class Leave:
     """Another slot leaves with it, and is told next: nothing is handed out in between."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Return:
+class Return(msgspec.Struct, frozen=True, kw_only=True):
     """The next tasks of a chunk ended: columns of equal length, in the chunk's order."""
 
     slot: str
@@ -136,9 +132,9 @@ class Return:
     values: list[Any]
     started: list[float]
     finished: list[float]
-    failures: Mapping[int, Failure] = field(default_factory=dict)
+    failures: Mapping[int, Failure] = {}
     """By index into the columns."""
-    stored: Mapping[int, Any] = field(default_factory=dict)
+    stored: Mapping[int, Any] = {}
     """Values that are not plain, by index; opaque here."""
 
     def first(self, count: int) -> Return:
@@ -154,8 +150,7 @@ class Return:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(msgspec.Struct, frozen=True):
     """Time goes by."""
 
     now: float

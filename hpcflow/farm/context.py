@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from hpcflow.core.numbered import Numbered
 from hpcflow.core.task import task_seed
 from hpcflow.errors import FarmError
 from hpcflow.farm.wire import Work
@@ -118,7 +120,11 @@ class RunningChunk:
     @functools.cached_property
     def keys(self) -> list[str]:
         """The tasks' names, opened when the first of them is asked for: most tasks never do."""
-        return msgspec.msgpack.decode(self.work.keys, type=list[str])
+        work = self.work
+        keys = msgspec.msgpack.decode(work.keys, type=list[str] | None)
+        if keys is not None:
+            return keys
+        return Numbered(work.stage, work.first, values=pickle.loads(work.values), created=[]).keys
 
 
 class _Current:

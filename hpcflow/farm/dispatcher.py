@@ -427,14 +427,12 @@ class Dispatcher:
         stage = self._stages.get(given.stage)
         if stage is None:
             return
-        tasks = stage.asked.tray.take()
-        if not tasks:
-            return
-        stage.given += len(tasks)
-        self._counts.offered += len(tasks)
-        fresh = [task for task in tasks if not task.known]
-        group.events.extend(record_offers(given.stage, fresh, at=self._clock.now()))
-        self._do(self._dispatch.handle(Offer(given.stage, tasks)), group)
+        for tasks in stage.asked.tray.take():
+            stage.given += len(tasks)
+            self._counts.offered += len(tasks)
+            if self._journal is not None:
+                group.events.extend(record_offers(given.stage, tasks, at=self._clock.now()))
+            self._do(self._dispatch.handle(Offer(given.stage, tasks)), group)
 
     def _end(self, name: str, count: int, group: _Group) -> None:
         stage = self._stages.get(name)

@@ -20,7 +20,7 @@ from hpcflow.farm.allocated import AllocatedProcesses
 from hpcflow.farm.call import run_call
 from hpcflow.farm.cluster import LocalProcesses
 from hpcflow.farm.executor import Calls, FarmExecutor
-from hpcflow.farm.flow import Outcomes, Stream
+from hpcflow.farm.flow import Claim, Outcomes, Stream
 from hpcflow.farm.mail import Preload, Statistics
 from hpcflow.farm.pickling import pickle_call
 from hpcflow.farm.processes import Processes, Start
@@ -245,7 +245,7 @@ class Farm:
 
     def _open(self, start: Start, terms: Terms) -> None:
         self._terms = terms
-        self._under_way: weakref.WeakSet[Outcomes | Stream | Calls] = weakref.WeakSet()
+        self._under_way: weakref.WeakSet[Claim | Stream | Calls] = weakref.WeakSet()
         self._closed = False
         session = self._session = Session(start, terms)
         self.seed = session.seed
@@ -354,7 +354,7 @@ class Farm:
             request, items, naming=stages.naming(request), port=stages.port(request)
         )
         stages.keep(request)
-        self._under_way.add(outcomes)
+        self._under_way.add(outcomes.claim)
         return outcomes
 
     def stream(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, cast
 
 from hpcflow.clock import Clock
 from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome
-from hpcflow.errors import BrokenFarmError, RequestError
+from hpcflow.errors import BrokenFarmError, HpcflowError, RequestError
 from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
 from hpcflow.farm.request import StageRequest
 from hpcflow.farm.stage import WOKEN, Inbox, Naming, Replay, Tray, Woken
@@ -22,6 +22,8 @@ from hpcflow.journal.resume import Recorded
 
 UNREAD_LIMIT = 20_000
 """Outcomes that may wait for a slow driver before no further tasks are read."""
+_AT_HAND: tuple[type, ...] = (type(iter([])), type(iter(())), type(iter(range(0))))
+"""Iterators whose items are all there: none has to be waited for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +93,34 @@ class _Feeder:
             self.inbox.end(error)
 
     def _read(self) -> None:
+        granted = self._granted.get()
+        if isinstance(self._naming, Naming) and type(self._items) in _AT_HAND:
+            granted = self._read_numbers(self._naming, granted)
+        if not self._stopped:
+            self._read_each(granted)
+        if not self._stopped:
+            self._port.post(EndStage(self._stage, self._naming.count))
+
+    def _read_numbers(self, naming: Naming, granted: int) -> int:
+        """Read numbers, as many at a time as are granted; return what is left of the last grant.
+
+        It ends with the first inputs that have to be looked at one by one.
+        """
+        while not self._stopped:
+            run = list(itertools.islice(self._items, granted))
+            tasks = naming.name_numbers(run, created=self._port.clock.now())
+            if not tasks:
+                self._items = itertools.chain(run, self._items)
+                break
+            self.tray.put(tasks)
+            granted -= len(run)
+            granted = granted or self._granted.get()
+        return granted
+
+    def _read_each(self, granted: int) -> None:
         """Read a task for each that is granted; one that is replayed takes up no grant."""
         name, put, now = self._naming.name, self.tray.put, self._port.clock.now
         recorded = self._port.recorded
-        granted = self._granted.get()
         for item in self._items:
             if self._stopped:
                 return
@@ -107,7 +133,6 @@ class _Feeder:
                     granted = self._granted.get()
             else:
                 self._replay(outcome)
-        self._port.post(EndStage(self._stage, self._naming.count))
 
     def _replay(self, outcome: AnyOutcome) -> None:
         self.inbox.put_replayed(outcome)
@@ -123,39 +148,65 @@ class Outcomes(Iterator[AnyOutcome]):
     def __init__(
         self, request: StageRequest, items: Iterator[Any], *, naming: Names, port: Port
     ) -> None:
-        self._stage = request.name
-        self._post = port.post
-        self._feeder = _Feeder(request, items, naming=naming, port=port)
-        self._ended = False
-        feeder = self._feeder
+        feeder = _Feeder(request, items, naming=naming, port=port)
         port.post(OpenStage(request, feeder.inbox, feeder.tray, feeder.grant, port.fingerprint))
-        self._feeder.start()
+        self.claim = Claim(request.name, feeder, port.post)
+        self._inbox = feeder.inbox
+        feeder.start()
+
+    def __iter__(self) -> Iterator[AnyOutcome]:  # noqa: PYI034  # a faster one than itself
+        """Go on where the last iteration left off."""
+        return _read(self._inbox, self.claim)
 
     def __next__(self) -> AnyOutcome:
-        if self._ended:
-            raise StopIteration
-        outcome = self._feeder.inbox.take()
+        outcome = None if self.claim.given_up else self._inbox.take()
         if outcome is None:
-            self._ended = True
             raise StopIteration
         assert outcome is not WOKEN, "nobody wakes the reader of a map"
         return outcome
 
     def close(self) -> None:
         """Give up what is not done: no further task is read, and what runs is killed."""
-        if not self._ended:
-            self._cancel(for_good=True)
+        self.claim.close()
 
-    def _cancel(self, *, for_good: bool) -> None:
-        self._ended = True
-        self._feeder.stop()
-        self._post(CancelStage(self._stage, self._feeder.count, for_good=for_good))
+
+class Claim:
+    """A map's claim to slots, given up once nobody can ask for its outcomes any more.
+
+    A loop's iterator holds it as well: `Outcomes` itself need not outlive the head of the loop.
+    """
+
+    def __init__(self, stage: str, feeder: _Feeder, post: Callable[[Request], None]) -> None:
+        """Begin with what reads the map's tasks, and where to say that it ends."""
+        self._stage = stage
+        self._feeder = feeder
+        self._post = post
+        self.given_up = False
+
+    def close(self) -> None:
+        """Give it up for good."""
+        self._give_up(for_good=True)
+
+    def _give_up(self, *, for_good: bool) -> None:
+        if not (self.given_up or self._feeder.inbox.ended):
+            self.given_up = True
+            self._feeder.stop()
+            self._post(CancelStage(self._stage, self._feeder.count, for_good=for_good))
 
     def __del__(self) -> None:
         """Free the slots; whether that is for good shows when the farm closes."""
-        with contextlib.suppress(AttributeError):  # it may not have been made whole
-            if not self._ended:
-                self._cancel(for_good=False)
+        self._give_up(for_good=False)
+
+
+def _read(inbox: Inbox, claim: Claim) -> Iterator[AnyOutcome]:
+    """Yield a map's outcomes; what came together goes through without a call for each."""
+    more = not claim.given_up
+    while more:
+        for outcome in cast("Iterator[AnyOutcome]", inbox.rest):  # nobody wakes a map's reader
+            yield outcome
+            if claim.given_up:
+                return
+        more = inbox.advance()
 
 
 class Stream(Iterator[AnyOutcome]):
@@ -171,6 +222,7 @@ class Stream(Iterator[AnyOutcome]):
     ) -> None:
         self._stage = request.name
         self._port = port
+        self._now = port.clock.now
         self._naming = naming
         self._replay = Replay(port.recorded, request.name)
         self._lock = threading.Lock()
@@ -234,33 +286,37 @@ class Stream(Iterator[AnyOutcome]):
             If the farm has broken, also while this waits for room.
         """
         with self._lock:
-            self._wait_for_room()
-            if (error := self._inbox.error) is not None:
-                raise BrokenFarmError(
-                    f"cannot submit to stream {self._stage!r}: its farm broke, and says: {error}"
-                ) from error
-            if self._closed:
-                raise RequestError(
-                    f"cannot submit to stream {self._stage!r}: it is closed. Open another stage."
-                )
-            named = self._naming.name(
-                task, key, created=self._port.clock.now(), cost=cost, priority=priority
-            )
-            self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
-            if not self._replay.submit(named.key):
+            if self._most_in_flight is not None:
+                self._wait_for_room(self._most_in_flight)
+            if self._closed or self._inbox.error is not None:
+                raise self._refusal()
+            named = self._naming.name(task, key, created=self._now(), cost=cost, priority=priority)
+            in_flight = self._naming.count - self._taken
+            self.peak_in_flight = max(self.peak_in_flight, in_flight)
+            if self._replay.over or not self._replay.submit(named.key):
                 self._out += 1
                 self._tray.put(named)
             elif self._waiting:
                 self._inbox.wake()
         return named.key
 
-    def _wait_for_room(self) -> None:
+    def _wait_for_room(self, most: int) -> None:
         """Hold a submission up while as many tasks as may be are out. The lock is held."""
-        most = self._most_in_flight
-        if most is not None:
-            self._settling.wait_for(
-                lambda: self._out < most or self._closed or self._inbox.error is not None
+        self._settling.wait_for(
+            lambda: self._out < most or self._closed or self._inbox.error is not None
+        )
+
+    def _refusal(self) -> HpcflowError:
+        error = self._inbox.error
+        if error is None:
+            return RequestError(
+                f"cannot submit to stream {self._stage!r}: it is closed. Open another stage."
             )
+        refusal = BrokenFarmError(
+            f"cannot submit to stream {self._stage!r}: its farm broke, and says: {error}"
+        )
+        refusal.__cause__ = error
+        return refusal
 
     def submit_all(self, tasks: Iterable[Any]) -> list[str]:
         """Submit every task and return their keys."""
@@ -268,6 +324,8 @@ class Stream(Iterator[AnyOutcome]):
 
     def __next__(self) -> AnyOutcome:
         outcome: AnyOutcome | Woken | None = WOKEN
+        if self._replay.over and not self._closed:
+            outcome = next(self._inbox.rest, WOKEN)
         while outcome is WOKEN:
             with self._lock:
                 running = self.in_flight - self._replay.due
@@ -275,7 +333,7 @@ class Stream(Iterator[AnyOutcome]):
                 self._waiting = outcome is None and running > 0
             if self._waiting:
                 outcome = self._inbox.take()
-        if not isinstance(outcome, AnyOutcome):
+        if outcome is None:
             raise StopIteration
         self._taken += 1
         return outcome

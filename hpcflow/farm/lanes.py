@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import msgspec
 from distributed.comm.core import Comm, CommClosedError, connect
 
 from hpcflow.core.instruction import Chunk
+from hpcflow.core.numbered import Numbered, keys_of
 from hpcflow.core.stimulus import Leave
 from hpcflow.farm.answers import left, returned
 from hpcflow.farm.lane import Lane, Message
@@ -309,6 +311,19 @@ class _WorkerLane:
 
 def encode_work(chunk: Chunk, call: Call) -> bytes:
     """Return a chunk as its runner gets it."""
+    tasks = chunk.tasks
+    keys: list[str] | None = None
+    inputs: list[bytes] = []
+    first, values = 0, b""
+    if isinstance(tasks, Numbered):
+        first, values = tasks.first, pickle.dumps(tasks.values, 5)
+    else:
+        keys = keys_of(tasks)
+        inputs = [task.payload for task in tasks]
+        if not any(inputs):
+            values, inputs = pickle.dumps([task.number for task in tasks], 5), []
+        elif not all(inputs):
+            inputs = [task.payload or pickle.dumps(task.number, 5) for task in tasks]
     return msgspec.msgpack.encode(
         Work(
             chunk=chunk.number,
@@ -316,7 +331,9 @@ def encode_work(chunk: Chunk, call: Call) -> bytes:
             function=call.number,
             attempt=chunk.attempt,
             limit_s=call.limit_s,
-            keys=msgspec.Raw(msgspec.msgpack.encode(chunk.keys)),
-            inputs=[task.payload for task in chunk.tasks],
+            keys=msgspec.Raw(msgspec.msgpack.encode(keys)),
+            first=first,
+            values=values,
+            inputs=inputs,
         )
     )

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import pickle
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -17,8 +17,12 @@ import msgspec
 
 from hpcflow.errors import RequestError
 
-ATOMS = frozenset({int, float, str, bytes, bool, type(None)})
+NUMBERS: frozenset[type] = frozenset({int, float, bool, type(None)})
+"""Types whose values travel as they are, and are told apart by how they are written."""
+ATOMS = NUMBERS | {str, bytes}
 """Types whose values can always be pickled."""
+_LONGEST_NUMBER = 10**40
+"""A larger integer is told by a digest, as other inputs are: it would make a long key."""
 _MOST_DEPTH = 6
 
 
@@ -117,6 +121,21 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"attribute {name!r}", part) for name, part in attributes.items())
 
 
+def is_short_number(value: Any) -> bool:
+    """Return whether an input is a number, a truth value or None, and short when written down."""
+    kind = type(value)
+    return kind in NUMBERS and (kind is not int or -_LONGEST_NUMBER < value < _LONGEST_NUMBER)
+
+
+def are_short_numbers(values: Sequence[Any]) -> bool:
+    """Return whether every one of some inputs is what `is_short_number` asks for."""
+    kinds = set(map(type, values))
+    if not kinds <= NUMBERS:
+        return False
+    integers = values if kinds == {int} else [each for each in values if type(each) is int]
+    return not integers or (min(integers) > -_LONGEST_NUMBER and max(integers) < _LONGEST_NUMBER)
+
+
 def _canonical_parts(value: Any) -> Any:
     """Return plain data that says the same as an object: its class, and what rebuilds it."""
     if isinstance(value, FunctionType):
@@ -146,7 +165,8 @@ def digest_input(value: Any, data: bytes, *, size: int = 6) -> str:
 
     It is taken over a canonical form: a pickle depends on which strings happen to be one object,
     on the order of sets, and on random names that cloudpickle gives to classes. A function counts
-    with its source and with what its closure holds, not with the globals that it uses.
+    with its source and with what its closure holds, not with the globals that it uses. A number is
+    its own digest.
 
     Parameters
     ----------
@@ -157,6 +177,8 @@ def digest_input(value: Any, data: bytes, *, size: int = 6) -> str:
     size
         Length of the digest [bytes]; it is returned in hexadecimal.
     """
+    if is_short_number(value):
+        return repr(value)
     try:
         content = _canonical.encode(value)
     except (TypeError, OverflowError, RecursionError, ValueError):

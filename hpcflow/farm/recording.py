@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from hpcflow.core.event import (
@@ -19,6 +20,7 @@ from hpcflow.core.event import (
     TasksSucceeded,
 )
 from hpcflow.core.instruction import Chunk, Settle, SettleFailure, Verdict
+from hpcflow.core.numbered import Numbered, created_of, keys_of
 from hpcflow.core.stimulus import Task
 from hpcflow.farm.request import StageRequest
 from hpcflow.farm.wire import SlotInfo
@@ -65,31 +67,35 @@ def record_cancel(stage: str, offered: int, *, at: float) -> StageClosed:
 
 
 def record_offers(stage: str, tasks: Sequence[Task], *, at: float) -> list[Event]:
-    """Return the events of tasks that the run meets for the first time.
+    """Return the events of those of some tasks that the run meets for the first time.
 
     There is one for each run of consecutive positions.
     """
-    runs: list[list[Task]] = []
+    if isinstance(tasks, Numbered):
+        return [TasksOffered(at=at, stage=stage, first=tasks.first, keys=tasks.keys)]
+    tasks = [task for task in tasks if not task.known]
     if not tasks:
         return []
+    runs: list[Sequence[Task]]
     if tasks[-1].position - tasks[0].position == len(tasks) - 1:
-        runs = [list(tasks)]  # they come in order of position
+        runs = [tasks]  # they come in order of position
     else:
-        for task in tasks:
-            if runs and task.position == runs[-1][-1].position + 1:
-                runs[-1].append(task)
-            else:
-                runs.append([task])
+        starts = [0] + [n for n in range(1, len(tasks)) if not _follows(tasks, n)]
+        runs = [tasks[a:b] for a, b in itertools.pairwise([*starts, len(tasks)])]
     return [
         TasksOffered(
             at=at,
             stage=stage,
             first=run[0].position,
-            keys=[each.key for each in run],
+            keys=keys_of(run),
             digests=[each.digest for each in run] if any(each.digest for each in run) else [],
         )
         for run in runs
     ]
+
+
+def _follows(tasks: Sequence[Task], index: int) -> bool:
+    return tasks[index].position == tasks[index - 1].position + 1
 
 
 def record_chunk(slot: str, chunk: Chunk, *, at: float) -> ChunkSent:
@@ -107,16 +113,15 @@ def record_chunk(slot: str, chunk: Chunk, *, at: float) -> ChunkSent:
 def record_success(settle: Settle, *, at: float) -> TasksSucceeded:
     """Return the event of tasks that returned."""
     chunk, tasks = settle.chunk, settle.tasks
-    keys = chunk.keys if tasks is chunk.tasks else [task.key for task in tasks]
     return TasksSucceeded(
         at=at,
         stage=settle.chunk.stage,
         slot=settle.slot,
         attempt=settle.chunk.attempt,
         submitted=chunk.submitted,
-        keys=keys,
+        keys=keys_of(tasks),
         values=settle.values,
-        created=[task.created for task in tasks],
+        created=created_of(tasks),
         started=settle.started,
         finished=settle.finished,
         pickles={i: v for i, v in settle.stored.items() if isinstance(v, bytes)},

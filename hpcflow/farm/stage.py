@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from hpcflow.core.event import SlotJoined, TasksSucceeded
+from hpcflow.core.numbered import Numbered, number_key
 from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome, check_key
 from hpcflow.errors import RequestError
-from hpcflow.farm.pickling import ATOMS, digest_input, pickle_input
+from hpcflow.farm.pickling import (
+    ATOMS,
+    are_short_numbers,
+    digest_input,
+    is_short_number,
+    pickle_input,
+)
 from hpcflow.farm.request import StageRequest
 from hpcflow.journal.outcome import FinalEvent, outcomes_of
 from hpcflow.journal.resume import Recorded, StageRecord
@@ -34,21 +41,31 @@ class Tray:
             Called when a task lies there and the loop has not been told of any yet.
         """
         self._notify = notify
-        self._tasks: deque[Task] = deque()
+        self._tasks: deque[Task | Numbered] = deque()
         self._told = False
 
-    def put(self, task: Task) -> None:
-        """Lay a task down."""
+    def put(self, task: Task | Numbered) -> None:
+        """Lay a task down, or several."""
         self._tasks.append(task)
         if not self._told:
             self._told = True
             self._notify()
 
-    def take(self) -> list[Task]:
-        """Take what lies there; whatever is put down from now on is told again."""
+    def take(self) -> list[Sequence[Task]]:
+        """Take what lies there; whatever is put down from now on is told again.
+
+        Who reads numbers several at a time does so first, and then goes on one by one.
+        """
         self._told = False
-        take = self._tasks.popleft
-        return [take() for _ in range(len(self._tasks))]
+        taken: list[Sequence[Task]] = []
+        apart: list[Task] = []
+        for _ in range(len(self._tasks)):
+            task = self._tasks.popleft()
+            if isinstance(task, Task):
+                apart.append(task)
+            else:
+                taken.append(task)
+        return [*taken, apart] if apart else taken
 
 
 class Naming:
@@ -63,6 +80,8 @@ class Naming:
         self._reuse_changed = reuse_changed
         self._weights = request.weights
         self._weighs = request.policy.ordered
+        self._is_plain = request.key is None and record is None and not request.policy.ordered
+        """Whether tasks are named by position and content, and there is nothing to compare with."""
         self._position = 0
         self._seen: set[str] = set()
 
@@ -98,20 +117,22 @@ class Naming:
             priority is no number, or if the run knows it with another content.
         """
         position = self._position
+        if self._is_plain and key is None and cost is priority is None and is_short_number(value):
+            self._position = position + 1
+            name = number_key(position, value)
+            return Task(self._stage, name, b"", created, position, "", False, value)
         if key is None and self._key is not None:
             key = self._key(value)
-        if type(value) in ATOMS:
-            payload = pickle.dumps(value, 5)
+        if is_short_number(value):
+            payload, digest, number = b"", repr(value), value
         else:
-            label = f"task {position if key is None else repr(key)} of stage {self._stage!r}"
-            payload = pickle_input(value, what=label)
-        digest = digest_input(value, payload)
+            payload, digest, number = *self._packed(value, key), None
         if key is None:
             key, digest, known = self._key_by_position(position, f"{position}-{digest}")
         else:
             self._claim(check_key(key))
             known = self._is_known(key, digest)
-        task = Task(self._stage, key, payload, created, position, digest, known)
+        task = Task(self._stage, key, payload, created, position, digest, known, number)
         if cost is not None or priority is not None:
             self._check_weighs()
         if self._weighs:
@@ -119,6 +140,25 @@ class Naming:
             task.priority = self._weights.priority(value, position, priority)
         self._position = position + 1
         return task
+
+    def name_numbers(self, values: list[Any], *, created: float) -> Numbered | None:
+        """Return the next tasks in columns, where none of them has to be looked at.
+
+        None if they have: not all are short numbers, or the stage has keys, weights or a record.
+        """
+        if not self._is_plain or not are_short_numbers(values):
+            return None
+        first, self._position = self._position, self._position + len(values)
+        return Numbered(self._stage, first, values=values, created=[created] * len(values))
+
+    def _packed(self, value: Any, key: str | None) -> tuple[bytes, str]:
+        """Return an input's pickle and its digest."""
+        if type(value) in ATOMS:
+            payload = pickle.dumps(value, 5)
+        else:
+            label = f"task {self._position if key is None else repr(key)} of stage {self._stage!r}"
+            payload = pickle_input(value, what=label)
+        return payload, digest_input(value, payload)
 
     def _check_weighs(self) -> None:
         if not self._weighs:
@@ -142,11 +182,9 @@ class Naming:
         for position, value in enumerate(values if self._weighs else ()):
             self._weights.cost(value, position, None)
             self._weights.priority(value, position, None)
-        first_of_each_type = {
-            type(value): (n, value) for n, value in reversed(list(enumerate(values)))
-        }
-        for position, value in first_of_each_type.values():
-            pickle_input(value, what=f"task {position} of stage {self._stage!r}")
+        kinds = list(map(type, values))
+        for position in map(kinds.index, set(kinds)):
+            pickle_input(values[position], what=f"task {position} of stage {self._stage!r}")
 
     def _claim(self, key: str) -> None:
         if key in self._seen:
@@ -223,10 +261,14 @@ class Inbox:
         self._on_room = on_room
         self._on_settled = on_settled
         self._queue: queue.SimpleQueue[_Batch | BaseException | None] = queue.SimpleQueue()
-        self._batch = _Batch(iter(()), 0)
         self._lock = threading.Lock()
         self._unread = 0
+        self._weight = 0
+        self.rest: Iterator[AnyOutcome | Woken] = iter(())
+        """What is not taken of the outcomes that came together."""
         self.full = False
+        self.ended = False
+        """Whether all outcomes have been taken, and there will be no other."""
         self.error: BaseException | None = None
         """What went wrong, if the end has come of that."""
 
@@ -264,22 +306,33 @@ class Inbox:
             What `end` was given.
         """
         while True:
-            outcome = next(self._batch.outcomes, None)
-            if outcome is not None:
+            outcome = next(self.rest, None)
+            if outcome is not None or not self.advance():
                 return outcome
-            self._finish_batch()
-            item = self._queue.get()
-            if item is None or isinstance(item, BaseException):
-                self._queue.put(item)
-                if item is not None:
-                    raise item
-                return None
-            self._batch = item
 
-    def _finish_batch(self) -> None:
+    def advance(self) -> bool:
+        """Wait for the next outcomes, once there is no `rest`; return False at the end.
+
+        Raises
+        ------
+        BaseException
+            What `end` was given.
+        """
+        self._make_room()
+        item = self._queue.get()
+        if item is None or isinstance(item, BaseException):
+            self._queue.put(item)
+            if item is not None:
+                raise item
+            self.ended = True
+            return False
+        self.rest, self._weight = item.outcomes, item.weight
+        return True
+
+    def _make_room(self) -> None:
         with self._lock:
-            self._unread -= self._batch.weight
-            self._batch = _Batch(iter(()), 0)
+            self._unread -= self._weight
+            self._weight = 0
             roomy = self.full and self._unread < self._limit // 2
             if roomy:
                 self.full = False
@@ -318,6 +371,11 @@ class Replay:
         self._next: str | None = next(self._order, None)
         self._due: dict[str, None] = {}
         self._early: set[str] = set()
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to be given out."""
+        return self._next is None and not self._due
 
     def submit(self, key: str) -> bool:
         """Return whether the task's outcome is recorded, and if so expect it."""

@@ -149,7 +149,9 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     limit_s: float | None
     keys: msgspec.Raw
-    """The tasks' names, opened only when a task asks for its own."""
+    """The tasks' names, opened only when a task asks for its own. None where they are made of
+    positions, from `first`, and `values`: see `core.numbered`."""
+    first: int = 0
     values: bytes = b""
     """One pickle of the list of all inputs, where each is a number, a truth value or None."""
     inputs: list[bytes] = []

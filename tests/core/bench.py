@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hpcflow.core.dispatch import Dispatch
@@ -87,7 +87,10 @@ class Bench:
         self.do(Open(name, Policy(**policy)))
 
     def offer(self, *keys: str, stage: str = "s", payload: bytes = b"") -> list[Instruction]:
-        return self.do(Offer(stage, tasks(stage, keys, payload)))
+        return self.do_offer(tasks(stage, keys, payload), stage=stage)
+
+    def do_offer(self, offered: Sequence[Task], *, stage: str = "s") -> list[Instruction]:
+        return self.do(Offer(stage, offered))
 
     def offer_many(self, count: int, *, stage: str = "s") -> list[Instruction]:
         return self.offer(*(f"{stage}{n}" for n in range(count)), stage=stage)

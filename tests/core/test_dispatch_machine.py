@@ -20,6 +20,7 @@ from hpcflow.core.backlog import MOST_BYTES
 from hpcflow.core.chunking import Chunker
 from hpcflow.core.dispatch import Dispatch
 from hpcflow.core.instruction import Chunk, Recall, Send, Verdict
+from hpcflow.core.numbered import Numbered
 from hpcflow.core.resources import CPU, GPU
 from hpcflow.core.stage import LOOKAHEAD, ORDER_TASKS
 from hpcflow.core.stimulus import (
@@ -144,6 +145,19 @@ class Dispatching(RuleBasedStateMachine):
     def tasks_are_offered(self, data: st.DataObject, count: int) -> None:
         self._offer(data.draw(st.sampled_from(self._offering())), count)
 
+    @precondition(lambda self: self._unordered())
+    @rule(data=st.data(), count=st.integers(1, 60), known=st.booleans())
+    def numbers_are_offered(self, data: st.DataObject, count: int, known: bool) -> None:
+        name = data.draw(st.sampled_from(self._unordered()))
+        stage = self.stages[name]
+        values: list[float | None] = [0.5 * n for n in range(count)]
+        offered = Numbered(name, stage.offered, values=values, created=[0.0] * count)
+        stage.offered += count
+        stage.waiting.update([f"{task.position}-{task.number}" for task in offered])
+        if known:
+            assert len(offered.keys) == count
+        self._do(Offer(name, offered))
+
     @precondition(lambda self: self._offering())
     @rule(data=st.data(), count=st.integers(1, 4))
     def large_tasks_are_offered(self, data: st.DataObject, count: int) -> None:
@@ -252,6 +266,9 @@ class Dispatching(RuleBasedStateMachine):
 
     def _offering(self) -> list[str]:
         return [name for name, stage in self.stages.items() if not stage.exhausted]
+
+    def _unordered(self) -> list[str]:
+        return [name for name in self._offering() if not self.stages[name].policy.ordered]
 
     def _offer(
         self,

@@ -123,6 +123,37 @@ def test_closing_a_map_frees_the_slots_at_once(farm: Farm) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_a_loop_goes_on_where_the_last_one_left_off(farm: Farm) -> None:
+    outcomes = farm.map(abs, range(2000))
+    seen = [outcome.result() for outcome in itertools.islice(outcomes, 700)]
+    seen.append(next(outcomes).result())
+    seen += [outcome.result() for outcome in outcomes]
+    assert sorted(seen) == list(range(2000))
+    assert list(outcomes) == []
+
+
+def test_a_map_that_is_closed_in_its_loop_ends_there(farm: Farm) -> None:
+    outcomes = farm.map(abs, itertools.count())
+    for count, _ in enumerate(outcomes, 1):
+        if count == 500:
+            outcomes.close()
+    assert count == 500
+
+
+def test_a_loop_that_is_left_frees_the_slots(farm: Farm) -> None:
+    for _ in farm.map(lambda n: time.sleep(0 if n == 0 else 600), range(8)):
+        break
+    assert [o.result() for o in farm.map(abs, [-1])] == [1]
+
+
+def test_inputs_of_all_kinds_keep_their_places(farm: Farm) -> None:
+    inputs = [3, 0.5, None, True, *range(500), "text", 7, (1, 2), 10**50, 2.5]
+    outcomes = list(farm.map(lambda each: [each], inputs))
+    values = {int(o.key.partition("-")[0]): o.result()[0] for o in outcomes}
+    assert [values[place] for place in range(len(inputs))] == inputs
+    assert {o.key for o in outcomes if o.result()[0] in (3, 0.5)} >= {"0-3", "1-0.5"}
+
+
 def test_an_outcome_does_not_wait_for_a_long_task_of_its_chunk(farm: Farm, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
 

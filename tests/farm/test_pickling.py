@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import pickle
 import random
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hpcflow.farm.pickling import digest_input
+from hpcflow.farm.pickling import are_short_numbers, digest_input
 
 
 def digest(value: Any) -> str:
@@ -72,9 +73,22 @@ def test_a_function_that_holds_itself_has_a_digest() -> None:
     assert digest(endless())
 
 
+def test_a_number_is_its_own_digest() -> None:
+    values = [7, 7.0, -0.25, True, None, 10**30]
+    assert [digest(value) for value in values] == list(map(repr, values))
+
+
+def test_an_integer_that_is_too_long_for_a_key_has_a_digest() -> None:
+    digests = [digest_input(value, pickle.dumps(value)) for value in (10**5000, -(10**5000))]
+    assert [len(each) for each in digests] == [12, 12]
+    assert digests[0] != digests[1]
+    assert not are_short_numbers([1, 10**40])
+    assert are_short_numbers([1, -(10**39), 0.5, None])
+
+
 def test_a_digest_is_as_long_as_asked_for() -> None:
-    assert len(digest(1)) == 12
-    assert len(digest_input(1, b"", size=8)) == 16
+    assert len(digest("x")) == 12
+    assert len(digest_input("x", b"", size=8)) == 16
 
 
 SCRIPT = """

@@ -109,7 +109,7 @@ class Bench:
             )
             for index, value in enumerate(inputs)
         ]
-        chunk = Chunk(next(self._chunks), "stage", 1, tasks, [task.key for task in tasks])
+        chunk = Chunk(next(self._chunks), "stage", 1, tasks)
         self.do(self.transport.send, slot, chunk, call)
         self.do(self.transport.flush)
         return chunk.number
