@@ -346,3 +346,13 @@ def test_large_frames_come_whole_both_ways(fed: Fed) -> None:
     assert fed.run(len, [blob, b""], plain=False) == [len(blob), 0]
     texts = ["x" * 20_000] * 500
     assert fed.run(lambda n: "x" * 20_000, range(500)) == texts
+
+
+def test_a_task_waits_no_longer_than_it_asks_to(fed: Fed) -> None:
+    def slack_ns(_: object) -> int:
+        import ctypes
+
+        pr_get_timerslack = 30
+        return int(ctypes.CDLL(None).prctl(pr_get_timerslack))
+
+    assert fed.run(slack_ns, [0]) == [1]
