@@ -183,9 +183,12 @@ class Dispatch:
 
     def _return(self, answer: Return) -> list[Instruction]:
         flights = self._flights.get(answer.slot)
-        if not flights or flights[0].chunk.number != answer.chunk or not answer.values:
+        if not flights or flights[0].chunk.number != answer.chunk:
             return []
         flight = flights[0]
+        if not answer.values:
+            self._take_back_unbegun(answer.slot, flight)
+            return []
         chunk = flight.chunk
         if len(answer.values) > len(flight.left):  # it went on before it heard of a recall
             answer = answer.first(len(flight.left))
@@ -217,6 +220,15 @@ class Dispatch:
             stored=answer.stored,
         )
         return [*done, settle]
+
+    def _take_back_unbegun(self, slot: str, flight: Flight) -> None:
+        """Let tasks wait again whose runner had heard of a recall before it began the first."""
+        self._flights[slot].popleft()
+        self._load.file(slot, len(self._flights[slot]))
+        if flight.twin is not None:  # which goes on alone
+            flight.twin.twin = None
+        elif not flight.void:
+            self._take_back(flight.chunk.stage, flight.left)
 
     def _win(self, flight: Flight) -> list[Instruction]:
         """Let the first answer of a task that runs twice be the one that counts."""

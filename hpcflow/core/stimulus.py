@@ -125,7 +125,10 @@ class Leave(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Return(msgspec.Struct, frozen=True, kw_only=True):
-    """The next tasks of a chunk ended: columns of equal length, in the chunk's order."""
+    """The next tasks of a chunk ended: columns of equal length, in the chunk's order.
+
+    None of them: the chunk had been recalled before its next task began.
+    """
 
     slot: str
     chunk: int

@@ -60,6 +60,7 @@ class Flight:
     tasks: list[Task]
     done: int = 0
     work_s: float = 0.0
+    recalled: bool = False
 
     @property
     def left(self) -> list[Task]:
@@ -222,6 +223,16 @@ class Dispatching(RuleBasedStateMachine):
         failures = {n: failure(data.draw(st.sampled_from(CAUSES))) for n in failed}
         self._answer(returned(slot, flight.chunk.number, count, each_s=each_s, failures=failures))
 
+    @precondition(lambda self: self._recalled_slots())
+    @rule(data=st.data())
+    def runner_hears_of_a_recall_before_it_begins(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self._recalled_slots()))
+        head = self.slots[slot].pop(0)
+        stage = self.stages.get(head.chunk.stage)
+        if stage is not None:
+            stage.waiting.update(task.key for task in head.left)
+        self._do(returned(slot, head.chunk.number, 0))
+
     @precondition(lambda self: self.past)
     @rule(data=st.data())
     def stale_answer_arrives(self, data: st.DataObject) -> None:
@@ -263,6 +274,9 @@ class Dispatching(RuleBasedStateMachine):
 
     def _busy(self) -> list[str]:
         return [slot for slot, held in self.slots.items() if held]
+
+    def _recalled_slots(self) -> list[str]:
+        return [slot for slot in self._busy() if self.slots[slot][0].recalled]
 
     def _offering(self) -> list[str]:
         return [name for name, stage in self.stages.items() if not stage.exhausted]
@@ -378,6 +392,7 @@ class Dispatching(RuleBasedStateMachine):
         assert back
         head.tasks = head.tasks[: head.done + 1]
         self.slots[slot] = [head]
+        head.recalled = True
         for task in back:
             if task.stage in self.stages:
                 self.stages[task.stage].waiting.add(task.key)

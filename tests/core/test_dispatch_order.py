@@ -363,6 +363,28 @@ def test_what_a_slot_ran_before_it_heard_of_a_recall_does_not_count() -> None:
     assert sorted(ends) == [f"s{n}" for n in range(2, 8)]
 
 
+def test_what_was_recalled_before_it_began_runs_after_all() -> None:
+    bench, _ = overdue()
+    head = bench.held["a"][0]
+    bench.held["a"] = [chunk for chunk in bench.held["a"] if chunk.number > head.number + 1]
+    assert settled(bench.do(returned("a", head.number, 0))) == []
+    bench.exhaust()
+    ends = []
+    while busy := [slot for slot, held in bench.held.items() if held]:
+        ends += settled(bench.back(busy[0]))
+    assert sorted(ends) == [f"s{n}" for n in range(1, 8)]
+    assert bench.dispatch.in_flight("s") == 0
+
+
+def test_a_straggler_that_never_began_is_left_to_its_duplicate() -> None:
+    bench, _ = straggling()
+    chunk = bench.held["a"].pop()
+    assert bench.do(returned("a", chunk.number, 0)) == []
+    assert (bench.on("a"), bench.on("b")) == ([], [["x"]])
+    done = bench.back("b")
+    assert (settled(done), killed(done), finished(done)) == (["x"], [], ["s"])
+
+
 def test_nothing_is_recalled_while_no_slot_is_idle() -> None:
     bench = Bench("a")
     bench.stage()
