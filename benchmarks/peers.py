@@ -12,14 +12,15 @@ Each round of a package is a process of its own, and the packages take turns, A 
 are medians over the rounds. Every figure is a rate or a share, so a package that cannot do all the
 work in the time set for a figure does fewer tasks. Two ways to run hpcflow that are held against
 each other (journal, TLS, a raw round trip) take turns in one process. Nothing else should run on
-the machine meanwhile; the load when it began is in the result.
+the machine meanwhile; the load when it began is in the result. What has been measured is written
+after each case: a comparison that is cut short leaves that.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +76,11 @@ Cases = Mapping[str, Figures]
 
 def measured(
     names: Sequence[str], effort: EffortName, *, rounds: int, absent: dict[str, str]
-) -> dict[str, list[Figures]]:
-    """Return the figures of each case, a mapping a round; `absent` gets what fails, and why."""
+) -> Iterator[dict[str, list[Figures]]]:
+    """Yield the figures of each case, a mapping a round, whenever there are more of them.
+
+    `absent` gets what fails, and why.
+    """
     found: dict[str, list[Figures]] = {}
     for number in range(rounds):
         for name in names:
@@ -88,7 +92,7 @@ def measured(
                 _add(found, cases)
             except MeasureError as error:
                 absent[name] = str(error)
-    return found
+            yield found
 
 
 def _add(found: dict[str, list[Figures]], cases: Iterable[tuple[str, Figures]]) -> None:
@@ -122,7 +126,9 @@ def tables(cases: Cases) -> dict[str, Table]:
 
 def machine_of(result: Mapping[str, Any]) -> Table:
     """Return what a result was measured on, and how thoroughly."""
-    facts = {**result["machine"], "effort": result["effort"]}
+    rounds = sorted({len(figures) for figures in result["rounds"].values()})
+    effort = f"{result['effort']}, {' to '.join(map(str, rounds[:: len(rounds) - 1 or 1]))} rounds"
+    facts = {**result["machine"], "effort": effort}
     return [["measured on", ""], *([name, str(value)] for name, value in facts.items())]
 
 
@@ -178,29 +184,29 @@ def main(
 
 
 def compare(names: Sequence[str], effort: EffortName, *, rounds: int, output: Path | None) -> None:
-    """Measure, print the tables, and write the result."""
-    here = machine()
+    """Measure, write what there is after each case, and print the tables."""
     reasons = {name: why_absent(name) for name in names if name in CANDIDATES}
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
-    found = measured(names, effort, rounds=rounds, absent=absent)
-    result = medians(found)
-    for name, rows in tables(result).items():
+    result: dict[str, Any] = {
+        "machine": machine(),
+        "effort": effort,
+        "versions": {name: CANDIDATES[name].version() for name in reasons},
+        "settings": {name: CANDIDATES[name].settings for name in reasons},
+        "absent": absent,
+        "medians": {},
+    }
+    for found in measured(names, effort, rounds=rounds, absent=absent):
+        cases = medians(found)
+        result |= {
+            "medians": cases,
+            "aims": [aim.record() for aim in aims(cases)],
+            "rounds": found,
+        }
+        write(output, result)
+    for name, rows in tables(result["medians"]).items():
         show(f"{TITLES[name]}: {effort}, medians of {rounds} rounds", rows)
     for name, reason in absent.items():
         print(f"{name} did not take part: {reason}")
-    write(
-        output,
-        {
-            "machine": here,
-            "effort": effort,
-            "versions": {name: CANDIDATES[name].version() for name in reasons},
-            "settings": {name: CANDIDATES[name].settings for name in reasons},
-            "absent": absent,
-            "medians": result,
-            "aims": [aim.record() for aim in aims(result)],
-            "rounds": found,
-        },
-    )
 
 
 if __name__ == "__main__":
