@@ -15,8 +15,9 @@ from hpcflow.core.stimulus import Task
 from hpcflow.core.task import AnyOutcome
 from hpcflow.errors import BrokenFarmError, HpcflowError, RequestError
 from hpcflow.farm.mail import CancelStage, EndStage, Give, Nudge, OpenStage, Request
+from hpcflow.farm.naming import Naming
 from hpcflow.farm.request import StageRequest
-from hpcflow.farm.stage import WOKEN, Inbox, Naming, Replay, Tray, Woken
+from hpcflow.farm.stage import WOKEN, Inbox, Replay, Tray, Woken
 from hpcflow.journal.directory import RunDirectory
 from hpcflow.journal.resume import Recorded
 

@@ -12,10 +12,10 @@ from hpcflow.errors import RequestError, hint
 from hpcflow.farm.call import CallNaming
 from hpcflow.farm.flow import Port
 from hpcflow.farm.mail import Request
+from hpcflow.farm.naming import Naming
 from hpcflow.farm.pickling import fingerprint, name_of, pickle_function
 from hpcflow.farm.request import StageOptions, StageRequest
 from hpcflow.farm.run import Run
-from hpcflow.farm.stage import Naming
 from hpcflow.farm.transport import Call
 from hpcflow.journal.resume import StageRecord
 

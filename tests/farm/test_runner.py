@@ -20,6 +20,7 @@ import pytest
 
 from hpcflow import current_task, preloaded
 from hpcflow.core.task import Cause
+from hpcflow.errors import FarmError
 from hpcflow.farm.runner import FLUSH_S
 from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import (
@@ -278,7 +279,7 @@ def test_nothing_runs_once_a_chunk_is_answered(fed: Fed) -> None:
     def outside() -> str:
         try:
             return current_task().key
-        except Exception as error:  # noqa: BLE001
+        except FarmError as error:
             return type(error).__name__
 
     write_frame(fed.connection, Down.PRELOAD, pickle.dumps(("x", cloudpickle.dumps((outside, ())))))
