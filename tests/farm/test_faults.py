@@ -17,7 +17,7 @@ import pytest
 
 from hpcflow import Cause, Failed, Farm, Lost, Succeeded, TaskError
 from hpcflow.core.task import AnyOutcome
-from hpcflow.farm.runner import LARGEST_ERROR
+from hpcflow.farm.packing import LARGEST_ERROR
 from hpcflow.farm.transport import TransportName
 
 

@@ -21,7 +21,7 @@ import pytest
 from hpcflow import current_task, preloaded
 from hpcflow.core.task import Cause
 from hpcflow.errors import FarmError
-from hpcflow.farm.runner import FLUSH_S
+from hpcflow.farm.packing import FLUSH_S
 from hpcflow.farm.versions import own_versions
 from hpcflow.farm.wire import (
     Down,
